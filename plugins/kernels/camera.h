@@ -301,7 +301,8 @@ private:
         }
     }
 
-    // Four rows, so that four reads are under way together. Rows beyond the last have weight 0.
+    // Four rows, so that four reads are under way together. In place of a row of weight 0, as behind the last, the
+    // first is read again, which lies in the cache.
     LZU_HD static void addFour(Shared const& shared, Pixels const& pixels, int pair, int first, int tap,
         float (&upper)[Pixels::kVALUES], float (&lower)[Pixels::kVALUES])
     {
@@ -326,7 +327,7 @@ private:
         LZU_UNROLL(4)
         for (int i = 0; i < 4; ++i)
         {
-            raw[i] = isRead(weights[i]) ? pixels.readWords(first + tap + i) : typename Pixels::Raw{};
+            raw[i] = pixels.readWords(isRead(weights[i]) ? first + tap + i : first);
         }
         LZU_UNROLL(4)
         for (int i = 0; i < 4; ++i)

@@ -18,7 +18,7 @@ struct Picture
 
     LZU_HD uint8_t const* rowOf(uint8_t const* plane, int line) const
     {
-        return plane + static_cast<int64_t>(line) * pitch;
+        return plane + static_cast<uint64_t>(static_cast<uint32_t>(line)) * static_cast<uint32_t>(pitch);
     }
 };
 

@@ -47,6 +47,17 @@ LZU_HD bool isFinite(float value)
     return fabsf(value) <= 3.402823466e38F;
 }
 
+LZU_HD int floatBits(float value)
+{
+#if defined(__CUDA_ARCH__)
+    return __float_as_int(value);
+#else
+    int bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+#endif
+}
+
 // Bits of a word that are set; bits below the lowest that is set, in a word that is not 0.
 LZU_HD int countBits(uint32_t word)
 {

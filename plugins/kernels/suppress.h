@@ -9,13 +9,11 @@
 namespace lzu
 {
 
-// Candidates that a block sorts, and that the last kernel visits together.
-constexpr int kRUN = 256;
+constexpr int kRUN = 256; // candidates that a block sorts, and that the last kernel visits together
 constexpr int kRUN_WORDS = kRUN / 32;
 constexpr int kMOST_RUNS = LZU_MOST_CANDIDATES / kRUN;
 
-// Stands for the score of a candidate that can neither be kept nor suppress. No sound candidate has it, since a score
-// of this value is never above a threshold.
+// Score of a candidate that can neither be kept nor suppress; no sound one has it, as it is above no threshold.
 constexpr float kUNSOUND = -3.402823466e38F;
 
 struct alignas(16) BoxEdges
@@ -37,8 +35,7 @@ struct SuppressSpace
     int* soundCounts; // batch x runs
 };
 
-// Rank of a candidate in its run: the number of those before it. Equal scores keep their order, and no two threads
-// write to one place, so the order is the same whenever the kernel runs.
+// Rank of a candidate in its run: the number of those before it. Equal scores keep their order in every run.
 struct SortRuns : Phases<3>
 {
     static constexpr int kTHREADS = kRUN;
@@ -101,18 +98,28 @@ private:
     {
         float const score = shared.scores[own];
         int rank = 0;
+        int const warp = own / 32 * 32; // before it equal scores count, behind it they do not
         LZU_UNROLL(8)
-        for (int other = 0; other < kRUN; ++other)
+        for (int other = 0; other < warp; ++other)
+        {
+            rank += shared.scores[other] >= score ? 1 : 0;
+        }
+        LZU_UNROLL(8)
+        for (int other = warp; other < warp + 32; ++other)
         {
             float const otherScore = shared.scores[other];
             rank += otherScore > score || (otherScore == score && other < own) ? 1 : 0;
+        }
+        LZU_UNROLL(8)
+        for (int other = warp + 32; other < kRUN; ++other)
+        {
+            rank += shared.scores[other] > score ? 1 : 0;
         }
         return rank;
     }
 };
 
-// Rank of a candidate in its image: its rank in its run, and of every other run the number of those before it, found by
-// bisection. A block serves a run and has the scores of all.
+// Rank of a candidate in its image: to its rank in its run adds those before it in each other run, by bisection.
 struct MergeRuns : Phases<2>
 {
     static constexpr int kTHREADS = kRUN;
@@ -185,8 +192,8 @@ private:
 };
 
 // One block serves one image. It visits candidates in chunks, best first, until max_detections are kept: strikes out
-// those of the chunk that a kept box suppresses, writes down as bits which of the others suppress which, and then keeps
-// by bits alone. So a box that is kept costs one thread a few instructions and no barrier.
+// those that a kept box suppresses, writes down as bits which of the others suppress which, and keeps by bits alone. So
+// a box that is kept costs one thread a few instructions and no barrier.
 struct KeepBoxes
 {
     static constexpr int kTHREADS = 2 * kRUN;
@@ -194,7 +201,9 @@ struct KeepBoxes
 
     struct Shared
     {
-        BoxEdges boxes[kRUN];                  // of the chunk's survivors, those that no box kept before suppresses
+        BoxEdges chunk[kRUN]; // the candidates that are visited together
+        int chunkLabels[kRUN];
+        alignas(16) BoxEdges boxes[kRUN];      // of the chunk's survivors, those that no box kept before suppresses
         uint32_t suppresses[kRUN][kRUN_WORDS]; // bit j of row i: survivor i suppresses survivor j > i
         int labels[kRUN];
         int places[kRUN];            // of the survivors among the sorted candidates
@@ -231,7 +240,7 @@ struct KeepBoxes
         case 0: strike(shared, place, first); break;
         case 1: collect(shared, place, first); break;
         case 2: compare(shared, place); break;
-        case 3: choose(shared, place); break;
+        case 3: choose(shared, place, first); break;
         default: write(shared, place); break;
         }
     }
@@ -263,10 +272,10 @@ private:
         if (place.thread == 0)
         {
             int sound = 0;
-            LZU_UNROLL(8)
-            for (int i = 0; i < runs; ++i)
+            LZU_UNROLL(kMOST_RUNS)
+            for (int i = 0; i < kMOST_RUNS; ++i)
             {
-                sound += space.soundCounts[place.block * runs + i];
+                sound += i < runs ? space.soundCounts[place.block * runs + i] : 0;
             }
             shared.sound = sound;
             shared.kept = 0;
@@ -284,36 +293,67 @@ private:
         return intersection > productRounded(call.iou_threshold, areaA + areaB - intersection);
     }
 
-    // Sound boxes that share no inner point do not overlap by any threshold but one below 0.
-    LZU_HD bool mayOverlap(BoxEdges const& a, BoxEdges const& b) const
+    // Below 0 where two sound boxes have a gap between them. By sign bits, since a device has few comparisons a cycle.
+    LZU_HD static int areApart(BoxEdges const& a, BoxEdges const& b)
     {
-        bool const across = (a.right > b.left) & (b.right > a.left);
-        bool const down = (a.bottom > b.top) & (b.bottom > a.top);
-        return (across & down) | !(call.iou_threshold >= 0.0F);
+        return floatBits(a.right - b.left) | floatBits(b.right - a.left) | floatBits(a.bottom - b.top)
+               | floatBits(b.bottom - a.top);
     }
 
-    // Two threads look at a candidate, each at every other kept box.
+    // Boxes that are apart overlap by no threshold but one below 0.
+    LZU_HD bool everyPair() const
+    {
+        return !(call.iou_threshold >= 0.0F);
+    }
+
+    // Takes candidates to shared memory, a thread each.
+    LZU_HD void fetch(Shared& shared, Place place, int first, int own) const
+    {
+        if (first + own < shared.sound)
+        {
+            shared.chunk[own] = space.boxes[candidatesOf(place) + first + own];
+            shared.chunkLabels[own] = space.labels[candidatesOf(place) + first + own];
+        }
+    }
+
+    // Two threads look at a candidate, each at every other kept box, four at a time.
     LZU_HD void strike(Shared& shared, Place place, int first) const
     {
         int const own = place.thread % kRUN;
-        if (first + own >= shared.sound)
+        bool suppressed = first + own >= shared.sound; // no candidate at all
+        if (first == 0 && place.thread < kRUN)
         {
-            return;
+            fetch(shared, place, first, own);
         }
-        BoxEdges const box = space.boxes[candidatesOf(place) + first + own];
-        int const label = space.labels[candidatesOf(place) + first + own];
+        int const last = shared.kept - 1; // below 0 in the first chunk
+        BoxEdges const box = last < 0 ? BoxEdges{} : shared.chunk[own];
+        int const label = last < 0 ? 0 : shared.chunkLabels[own];
         BoxEdges const* const boxes = reinterpret_cast<BoxEdges const*>(call.kept_boxes) + keptOf(place);
         int const* const labels = call.kept_labels + keptOf(place);
-        bool suppressed = false;
-        for (int start = place.thread / kRUN; start < shared.kept && !suppressed; start += 8)
+        for (int start = place.thread / kRUN; start <= last && !suppressed; start += 8)
         {
+            int apart[4]; // by the last of the list for those behind it
             LZU_UNROLL(4)
-            for (int i = start; i < start + 8; i += 2)
+            for (int k = 0; k < 4; ++k)
             {
-                if (i < shared.kept && mayOverlap(boxes[i], box))
-                {
-                    suppressed |= labels[i] == label && overlaps(boxes[i], box);
-                }
+                apart[k] = areApart(boxes[start + 2 * k < last ? start + 2 * k : last], box);
+            }
+            if ((apart[0] & apart[1] & apart[2] & apart[3]) < 0 && !everyPair())
+            {
+                continue;
+            }
+            uint32_t near = everyPair() ? 15U : 0U;
+            LZU_UNROLL(4)
+            for (int k = 0; k < 4; ++k)
+            {
+                near |= apart[k] >= 0 ? 1U << k : 0U;
+            }
+            LZU_UNROLL(1)
+            for (; near != 0; near &= near - 1U)
+            {
+                int const other = start + 2 * lowestBit(near);
+                int const i = other < last ? other : last;
+                suppressed |= labels[i] == label && overlaps(boxes[i], box);
             }
         }
         if (suppressed)
@@ -322,12 +362,10 @@ private:
         }
     }
 
-    // Bits of the candidates of a word of the chunk that are left.
-    LZU_HD static uint32_t leftOf(Shared const& shared, int first, int word)
+    // The bits below this one.
+    LZU_HD static uint32_t maskBelow(int bit)
     {
-        int const count = shared.sound - first - word * 32;
-        uint32_t const there = count >= 32 ? ~0U : (count > 0 ? (1U << count) - 1U : 0U);
-        return there & ~shared.struck[word];
+        return bit >= 32 ? ~0U : (bit > 0 ? (1U << bit) - 1U : 0U);
     }
 
     LZU_HD void collect(Shared& shared, Place place, int first) const
@@ -338,7 +376,7 @@ private:
         LZU_UNROLL(kRUN_WORDS)
         for (int word = 0; word < kRUN_WORDS; ++word)
         {
-            uint32_t const left = leftOf(shared, first, word);
+            uint32_t const left = ~shared.struck[word];
             before += word < place.thread / 32 ? countBits(left) : 0;
             all += countBits(left);
             own = word == place.thread / 32 ? left : own;
@@ -348,8 +386,8 @@ private:
         {
             int const at = before + countBits(own & (bit - 1U));
             int const from = first + place.thread;
-            shared.boxes[at] = space.boxes[candidatesOf(place) + from];
-            shared.labels[at] = space.labels[candidatesOf(place) + from];
+            shared.boxes[at] = shared.chunk[place.thread];
+            shared.labels[at] = shared.chunkLabels[place.thread];
             shared.places[at] = from;
         }
         if (place.thread == 0)
@@ -373,27 +411,34 @@ private:
         int const label = shared.labels[own];
         for (int word = place.thread / kRUN; word * 32 < shared.survivors; word += 2)
         {
-            int const end = shared.survivors < word * 32 + 32 ? shared.survivors : word * 32 + 32;
             uint32_t bits = 0;
-            if (own < end)
+            if (own < word * 32 + 32)
             {
-                LZU_UNROLL(4)
-                for (int i = word * 32; i < end; ++i)
+                uint32_t near = everyPair() ? ~0U : 0U;
+                LZU_UNROLL(8)
+                for (int i = 0; i < 32; ++i)
                 {
-                    if (mayOverlap(box, shared.boxes[i]))
-                    {
-                        bool const hit = i > own && shared.labels[i] == label && overlaps(box, shared.boxes[i]);
-                        bits |= hit ? 1U << (i % 32) : 0U;
-                    }
+                    near |= areApart(box, shared.boxes[word * 32 + i]) >= 0 ? 1U << i : 0U;
+                }
+                near &= maskBelow(shared.survivors - word * 32) & ~maskBelow(own + 1 - word * 32);
+                for (; near != 0; near &= near - 1U)
+                {
+                    int const i = word * 32 + lowestBit(near);
+                    bool const hit = shared.labels[i] == label && overlaps(box, shared.boxes[i]);
+                    bits |= hit ? 1U << (i % 32) : 0U;
                 }
             }
             shared.suppresses[own][word] = bits;
         }
     }
 
-    // Greedy, by one thread: the first that is left is kept, and what it suppresses is left no more.
-    LZU_HD void choose(Shared& shared, Place place) const
+    // Greedy, by one thread: the first that is left is kept, what it suppresses is left no more. Others fetch the next.
+    LZU_HD void choose(Shared& shared, Place place, int first) const
     {
+        if (place.thread >= kRUN)
+        {
+            fetch(shared, place, first + kRUN, place.thread - kRUN);
+        }
         if (place.thread != 0)
         {
             return;
@@ -402,8 +447,7 @@ private:
         LZU_UNROLL(kRUN_WORDS)
         for (int word = 0; word < kRUN_WORDS; ++word)
         {
-            int const count = shared.survivors - word * 32;
-            left[word] = count >= 32 ? ~0U : (count > 0 ? (1U << count) - 1U : 0U);
+            left[word] = maskBelow(shared.survivors - word * 32);
         }
         int const room = call.max_detections - shared.kept;
         int count = 0;

@@ -1,18 +1,23 @@
 """The tables of computed bounds in the plugins' README are what the command computes."""
 
+from collections.abc import Iterable
+
 import pytest
 from toolchain import cuda_home, tool
 
 from lzu_benchmarks.machine_code import table
+from lzu_benchmarks.machine_code.bounds import Bound
 from lzu_benchmarks.machine_code.cards import CARDS
 from lzu_benchmarks.machine_code.launches import (
     FORMATS,
     FULL,
     KERNELS,
     RECIPES,
+    Launch,
     tiles,
     unzooms,
 )
+from lzu_benchmarks.machine_code.other_launches import box_knots, cameras, suppressions
 from lzu_benchmarks.machine_code.toolkit import PACKAGES, Toolkit
 from lzu_benchmarks.studies.plugins_report import (
     END,
@@ -65,6 +70,35 @@ def test_no_pipe_of_an_agx_orin_holds_the_unzoom_up(
     assert bound.busy <= most * bound.floor, bound
     assert best.compiled.local == 0, "spills"
     assert best.walk.in_flight >= 4, "the loads of the four taps wait for one another"
+
+
+def bounds(launches: Iterable[Launch], kernels: table.Kernels) -> dict[str, Bound]:
+    """Return the bounds of launches on an AGX Orin by the kernels' names."""
+    return {each.kernel: kernels.best([each], CARDS[0])[1] for each in launches}
+
+
+@pytest.mark.parametrize("recipe", table.LARGE)
+def test_an_agx_orin_takes_frames_nearly_as_fast_as_its_memory_moves_them(
+    recipe: str, kernels: table.Kernels
+) -> None:
+    """NV12 has half the bytes and more arithmetic, which instruction issue holds up."""
+    found = bounds(cameras([recipe]), kernels)
+    for kernel, most in (("BGR or RGB", 1.6), ("NV12", 2.4)):
+        bound = found[f"camera {kernel} to FP16"]
+        assert bound.busy <= most * bound.floor, bound
+
+
+def test_an_agx_orin_derives_knots_in_20_microseconds(kernels: table.Kernels) -> None:
+    for bound in bounds(box_knots(RECIPES), kernels).values():
+        assert bound.time <= 20
+
+
+def test_suppression_costs_an_agx_orin_no_more_than_it_says(kernels: table.Kernels) -> None:
+    """Microseconds of all three kernels; plugins/README.md says what holds them up."""
+    for candidates, most in ((1000, 40), (5000, 85)):
+        found = bounds(suppressions([candidates]), kernels)
+        assert len(found) == 3
+        assert sum(each.time for each in found.values()) <= most
 
 
 def test_every_kernel_and_every_shipped_recipe_is_reported() -> None:

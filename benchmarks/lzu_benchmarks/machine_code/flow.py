@@ -44,7 +44,10 @@ def split_blocks(listing: Listing) -> list[Block]:
         block = Block(code[start:stop])
         last = block.instructions[-1]
         falls = stop < len(code)
-        if last.name in JUMPS:
+        if last.table:
+            block.following += [number[listing.labels[label]] for label in last.table]
+            falls = falls and bool(last.predicate)
+        elif last.name in JUMPS:
             inside = last.target in listing.labels
             if inside and listing.labels[last.target] in number:
                 block.following.append(number[listing.labels[last.target]])

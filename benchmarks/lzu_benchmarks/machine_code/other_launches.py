@@ -1,6 +1,7 @@
 """Launches of the camera's kernel and of the small kernels, at the shipped recipes' shapes."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from lzu_benchmarks.machine_code.launches import (
     Launch,
@@ -11,6 +12,8 @@ from lzu_benchmarks.machine_code.paths import Rules
 
 BOXES = 100
 """Boxes of a frame that zoom the next one."""
+RUN = 256
+"""Candidates that suppression sorts and visits together, `kRUN` of `suppress.h`."""
 KEPT = 100
 """Detections that suppression keeps."""
 GRID = (75, 120)
@@ -18,79 +21,177 @@ GRID = (75, 120)
 
 
 def cameras(recipes: Sequence[str]) -> Iterator[Launch]:
-    """Yield the launches from a camera's bytes to a network's input, FP16, by knots."""
+    """Yield the launches from a camera's bytes to a network's input, FP16, by knots.
+
+    The warp counts as uniform: each output pixel is as many of the picture's on an axis as the
+    picture is larger than the canvas.
+    """
     for name in recipes:
         recipe = recipe_of(name)
         (height, width), (rows, columns) = recipe.network_input, recipe.view
         blocks = -(-height // 16) * -(-width // 64)
-        rules = Rules(
-            passes={
-                "item < kTILE_X": height * width / (blocks * 256),
-                "i <= down.last": 2.0,
-                "j <= across.last": 2.0,
-            },
-            shares={"hatOf(x, tableX": 3 / 8, "hatOf(y, tableY": 1 / 8, "hatOfTable(table": 0.0},
-        )
-        for label, of_pixel, planar in (("BGR or RGB", 3.0, 0.0), ("NV12", 1.5, 1.0)):
-            of_format = {"colourOfYuv(pixels": planar, "at[2])": 1 - planar}
+        down, across = (n / m for n, m in zip(recipe.picture, recipe.canvas, strict=True))
+        window = 63 * across + 2  # of the picture's columns
+        whole, part = (448 - 22) // 3, (448 - 22 - 192) // 3  # kWHOLE, kPART
+        chunks = 1 if window <= whole else -(-window // part)
+        for label, of_pixel, symbol, of_unit, extra in (
+            ("BGR or RGB", 3.0, "6PackedILi3E", 4 / 3, 2.0),
+            ("NV12", 1.5, "4Nv12ILb1E", 4.0, 1.0),
+        ):
+            units = (window / chunks) / of_unit + extra
+            parts = rules_by_phase(
+                {
+                    "pixel <= hat.last": 2.0,
+                    "chunk.units > 0": 8 * units / 128,
+                    "; unit >= chunk.units": 128 / units,
+                    "tap += 4": float(-(-(down + 2) // 4)),
+                    "++tap)": 0.0,
+                    "pixel < end": 2.0 / chunks,
+                },
+                {
+                    "placeHats(shared": 1.0,
+                    "findWindow(shared": 1.0,
+                    "sumRows(shared": chunks,
+                    "sumColumns(shared": chunks,
+                },
+            )
+            shares = {
+                "hatOf(x, tableX": 1 / 2,
+                "hatOf(y, tableY": 1 / 4,
+                "hatOfTable(table": 0.0,
+                "weightsOf(shared, pair, first + tap + i)": 0.0,
+                "number > 0 ? shared.lines": (chunks - 1) / chunks,
+                "[column * kCHANNELS + c] = sums": (chunks - 1) / chunks,
+            }
             yield Launch(
-                f"camera {label} to FP16", name, "camera.cu", "CameraZoomINS_4HalfE", blocks, 256,
-                round(rows * columns * of_pixel) + 6 * height * width,
-                (Rules(rules.passes, {**rules.shares, **of_format}),),
+                f"camera {label} to FP16", name, "camera.cu", f"CameraZoomINS_{symbol}EENS_4HalfE",
+                blocks, 128, round(rows * columns * of_pixel) + 6 * height * width,
+                tuple(replace(each, shares={**each.shares, **shares}) for each in parts),
             )  # fmt: skip
 
 
 def box_knots(recipes: Sequence[str]) -> Iterator[Launch]:
-    """Yield the launches from boxes to knots."""
+    """Yield the launches from boxes to knots: the longest way of a thread."""
     for name in recipes:
         height, width = recipe_of(name).warp.lattice
-        points = height + width
-        rules = Rules(
-            passes={
-                "box = place.thread": 1.0,
-                "q < points": points / 2,
-                "i < width + height": 1.0,
-                "box = 0": float(BOXES),
-                "t <= reach": float(min(height, width) - 1),
-                "below < j": points / 4,
-                "i < count": points / 2,
+        points, longer = height + width, max(height, width)
+        parts = min(8, 512 // points)
+        rules = rules_by_phase(
+            {
+                "i < 2 * boxCount": 1.0,
+                "i < pointCount()": 1.0,
+                "t < shorterSide(); t += kTHREADS": 1.0,
+                "q < points; ++q": float(longer),
+                "box = place.thread;": 1.0,
+                "box = place.thread / points": float(-(-BOXES // parts)),
+                "part < partCount()": float(parts),
+                "i += kMOST_PARTS": float(-(-longer // 8)),
+                "t = 1 + part": float(-(-(min(height, width) - 1) // parts)),
+                "below < j": float(longer - 1),
             },
-            shares={},
+            dict.fromkeys(
+                (
+                    "prepare(shared", "sumGaussians(shared", "weighBoxes(shared", "sumParts(shared",
+                    "finishMarginals(shared", "sumMarginals(shared", "mixMarginals(shared",
+                    "attractParts(shared", "finishKnots(shared", "separate(shared",
+                ),
+                1.0,
+            ),
+        )  # fmt: skip
+        warps = {
+            "sumGaussians(shared": 2 * BOXES,
+            "weighBoxes(shared": BOXES,
+            "sumMarginals(shared": 16,
+        }
+        warps |= dict.fromkeys(
+            (
+                "finishMarginals(shared",
+                "mixMarginals(shared",
+                "finishKnots(shared",
+                "separate(shared",
+            ),
+            points,
         )
+        shares = {part: min(1.0, -(-threads // 32) / 16) for part, threads in warps.items()}
+        rules = tuple(replace(each, shares={**shares, **each.shares}) for each in rules)
         yield Launch(
-            f"box knots, {BOXES} boxes", name, "box_knots.cu", "BoxKnots", 1, 128,
-            BOXES * 20 + 8 * points, (rules,), near=("",),
+            f"box knots, {BOXES} boxes", name, "box_knots.cu", "BoxKnots", 1, 512,
+            BOXES * 20 + 8 * points, rules, near=("",),
         )  # fmt: skip
 
 
 def suppressions(candidates: Sequence[int]) -> Iterator[Launch]:
-    """Yield the two launches of suppression for numbers of candidates."""
+    """Yield the three launches of suppression for numbers of candidates.
+
+    All candidates are visited, and each is compared with half of the boxes that are kept: the
+    others are kept later, or one suppresses it before. Of every eight boxes, a warp compares one
+    in full.
+    """
     for count in candidates:
-        most = 3840 if count <= 3840 else 8192
-        rank = Rules(
-            passes={"i < call.candidates": count / 128, "other < call.candidates": float(count)},
+        runs = -(-count // RUN)
+        shape = f"{count} candidates"
+        passes = {"other < warp + 32": 32.0, "other < warp;": 112.0, "other < kRUN": 112.0}
+        sort = Rules(passes=passes, shares={})
+        yield Launch(
+            "suppression, sorts runs", shape, "suppress.cu", "SortRuns", runs, RUN, 28 * count,
+            (sort,),
+        )  # fmt: skip
+        merge = Rules(
+            passes={
+                "i < runs * kRUN": float(runs),
+                "other < own": (runs - 1) / 2,
+                "other < runs": (runs - 1) / 2,
+            },
             shares={},
         )
-        shape = f"{count} candidates"
         yield Launch(
-            "suppression, ranks", shape, "suppress.cu", f"RankCandidatesILi{most}E",
-            -(-count // 128), 128, 52 * count, (rank,),
+            "suppression, merges runs", shape, "suppress.cu", "MergeRuns", runs, RUN, 56 * count,
+            (merge,),
         )  # fmt: skip
-        words = -(-count // 8)
         keep = rules_by_phase(
             {
-                "i < 8 * words()": 8 * words / 512,
                 "i < call.max_detections": 1.0,
-                "edge < 4": 4.0,
-                "cursor < most &&": words / KEPT,
-                "i >= 8 * cursor": 8.0,
-                "i < call.candidates": count / 512,
+                "start <= last": KEPT / 16 * (runs - 1) / runs,
+                "; near != 0": 1 / 2,
+                "word * 32 < shared.survivors": 4.0 / runs,
+                "i < 32; ++i": 32.0,
+                "left[word] != 0": KEPT / 8 / runs,
+                "i < shared.kept - shared.before": 1.0,
             },
-            {"clear(shared": 1.0, "find(shared": float(KEPT), "keep(shared": float(KEPT)},
+            {
+                "begin(shared": 1.0,
+                **dict.fromkeys(
+                    (
+                        *("strike(shared", "collect(shared", "compare(shared"),
+                        *("choose(shared", "write(shared"),
+                    ),
+                    float(runs),
+                ),
+            },
         )
+        # Warps that take part: those of the words that begin no later, one, and the first ones.
+        shares = {
+            "compare(shared": 9 / 16,
+            "choose(shared": 1 / 16,
+            "write(shared": 4 / 16 / runs,
+            "fetch(shared, place, first, own)": 1 / runs,
+            "fetch(shared, place, first + kRUN": 0.0,  # by other warps than the one that chooses
+        }
+        # The compiler does not say of all instructions of a phase that they are part of it.
+        stray = ("suppressed |= labels[i]", "__popc(word)", "bool const hit")
+        met = [
+            {part: 1.0 if phase == of else 0.0 for phase, part in enumerate(stray, start=1)}
+            for of in range(len(keep))
+        ]
+        met[1]["near |= apart[k]"] = 1 / 2
         yield Launch(
-            f"suppression, keeps {KEPT}", shape, "suppress.cu", "KeepBoxes", 1, 512,
-            28 * count + 24 * KEPT, keep, near=("sorted.",),
+            f"suppression, keeps {KEPT}", shape, "suppress.cu", "KeepBoxes", 1, 2 * RUN,
+            24 * count + 24 * KEPT,
+            tuple(
+                replace(each, shares={**shares, **each.shares, **more})
+                for each, more in zip(keep, met, strict=True)
+            ),
+            near=("boxes[", "labels["),
         )  # fmt: skip
 
 

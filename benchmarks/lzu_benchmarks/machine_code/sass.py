@@ -41,6 +41,12 @@ class Instruction:
         found = re.search(r"`\((.*?)\)", self.operands)
         return found[1] if found else ""
 
+    @property
+    def table(self) -> list[str]:
+        """Labels that a branch through a table of targets, as of a `switch`, may jump to."""
+        _, found, targets = self.operands.partition("BRANCH_TARGETS")
+        return re.findall(r"\.L_x_\d+", targets) if found else []
+
     def written(self) -> set[str]:
         """Return the registers that are written; wide results write several."""
         if self.name in ("STG", "STS", "STL", "BRA", "BAR", "EXIT", "BSSY", "BSYNC"):

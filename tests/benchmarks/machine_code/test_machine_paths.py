@@ -51,6 +51,23 @@ LISTING = """\
 """
 
 
+SWITCH = """\
+.text.kernel:
+	//## File "{file}", line 1
+        /*0000*/                   LDC R8, c[0x2][R0] ;
+        /*0010*/                   BRX R8 -0x20 (*"BRANCH_TARGETS .L_x_0,.L_x_1"*) ;
+.L_x_0:
+	//## File "{file}", line 5
+        /*0020*/                   MUFU.RCP R5, R5 ;
+        /*0030*/                   EXIT ;
+.L_x_1:
+	//## File "{file}", line 6
+        /*0040*/                   FADD R0, R4, R0 ;
+        /*0050*/                   FADD R0, R4, R0 ;
+        /*0060*/                   EXIT ;
+"""
+
+
 @pytest.fixture
 def listing(tmp_path: Path) -> Listing:
     source = tmp_path / "kernel.h"
@@ -135,3 +152,12 @@ def test_missing_programs_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("sys.prefix", str(tmp_path))
     with pytest.raises(LzuError, match=r"there is no nvcc: set CUDA_HOME"):
         find_toolkit("", tmp_path)
+
+
+@pytest.mark.parametrize(("ruled_out", "opcodes"), [("clear();", "FADD"), ("output = ", "MUFU")])
+def test_a_switch_leads_to_each_of_its_cases(ruled_out: str, opcodes: str, tmp_path: Path) -> None:
+    source = tmp_path / "kernel.h"
+    source.write_text(SOURCE)
+    made = parse(SWITCH.format(file=source))["kernel"]
+    path = Counter(made, Rules({}, {ruled_out: 0.0}), Sources()).path()
+    assert {each.name for each, share in flat(path)} == {"LDC", "BRX", opcodes, "EXIT"}
