@@ -265,6 +265,7 @@ def _sections(wrapping: Wrapping, recipe: GenericRecipe, inputs: Inputs) -> dict
         named = {
             name: each[0].numpy() for name, each in zip(knot_names(example), example, strict=True)
         }
+        _refuse_knots(warp, named)
         separable = len(named) == len(AXIS_KNOTS)
         lattice = {"separable": separable, "lattice": list(knot_lattice(named))}
         keys["warp"] = {**recipe.warp.model_dump(mode="json"), **lattice}
@@ -275,6 +276,18 @@ def _sections(wrapping: Wrapping, recipe: GenericRecipe, inputs: Inputs) -> dict
         knots |= {"lattice": list(knot_lattice(warp.knots))}
         keys["warp"] = {**recipe.warp.model_dump(mode="json"), **knots}
     return keys
+
+
+def _refuse_knots(warp: LearnedWarp, named: Mapping[str, Any]) -> None:
+    """Refuse a learned warp whose knots are no warp, which no comparison of engines would show.
+
+    Raises:
+        LzuError: the knots of an example image are not finite, or do not increase.
+    """
+    try:
+        FixedWarp(dict(named), warp.source, warp.canvas)
+    except LzuError as error:
+        raise LzuError(f"the module of the learned warp is no warp: {error}") from error
 
 
 def measured_recipe(recipe: GenericRecipe, inputs: Inputs) -> GenericRecipe:

@@ -230,7 +230,7 @@ class Wrapping:
         ]
         object.__setattr__(network, ATTRIBUTE, self)
         if isinstance(self.warp, LearnedWarp):
-            network.add_module(SUBMODULE, self.warp.module)
+            network.add_module(SUBMODULE, self.warp.module.train(network.training))
             self._register_unzooms(network, [])
         elif identity_too or not (self.warp.is_identity or self.warp.window):
             tables = self.warp.tables(self.all_levels).unzoom or ()

@@ -156,7 +156,7 @@ def checked_knots(found: Any, images: int) -> Knots:
     Raises:
         LzuError: they are neither two tensors (B, n) nor one (B, h, w, 2).
     """
-    knots = (found,) if isinstance(found, Tensor) else tuple(found)
+    knots = tuple(found) if isinstance(found, tuple | list) else (found,)
     shapes = [tuple(each.shape) for each in knots if isinstance(each, Tensor)]
     lines = len(shapes) == 2 and all(len(shape) == 2 and shape[1] > 1 for shape in shapes)
     plane = len(shapes) == 1 and len(shapes[0]) == 4 and shapes[0][3] == 2

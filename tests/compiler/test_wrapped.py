@@ -377,6 +377,21 @@ def test_a_submodule_in_training_mode_is_refused(tmp_path: Path) -> None:
     assert said.startswith(f"submodule {LEVELS[0]} of ResNet is in training mode, so that")
 
 
+class Backwards(nn.Module):
+    """Knots of which those along y decrease."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        line = torch.linspace(-1, 1, 9).expand(len(image), 9)
+        return line, -line
+
+
+def test_learned_knots_out_of_order_are_refused(tmp_path: Path) -> None:
+    learned = lzu.LearnedWarp.of(Backwards(), source=warp().source, canvas=warp().canvas)
+    network = lzu.wrap(seeded(ResNet), learned, LEVELS)
+    said = refusal(lambda: export(network, tmp_path))
+    assert said.startswith("the module of the learned warp is no warp: knots_y decrease somewhere")
+
+
 def test_a_normalisation_lacks_nothing(tmp_path: Path) -> None:
     """A recipe's defaults are those of ImageNet, which the training loop need not have."""
     network = lzu.wrap(seeded(ResNet), warp(), LEVELS)
