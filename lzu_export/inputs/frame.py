@@ -20,9 +20,13 @@ def check_frame(frame: Any, source: tuple[int, int] | None, name: str = "frame")
         LzuError: it is not an array, not uint8, has not three channels, is empty, or has another
             size.
     """
-    if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[2] != 3:
-        shape = getattr(frame, "shape", type(frame).__name__)
-        raise LzuError(f"{name} is {shape}, not height x width x 3; convert it to a BGR image")
+    if not isinstance(frame, np.ndarray):
+        kind = type(frame).__name__
+        raise LzuError(f"{name} is of type {kind}; give a NumPy array of height x width x 3, BGR")
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        raise LzuError(
+            f"{name} is {frame.shape}, not height x width x 3; convert it to a BGR image"
+        )
     if frame.dtype != np.uint8:
         raise LzuError(f"{name} is {frame.dtype}; give the camera's bytes as uint8")
     if frame.size == 0:

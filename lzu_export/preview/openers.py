@@ -13,10 +13,11 @@ from lzu_export.preview.subject import Sizes, Subject
 from lzu_export.recipes import Recipe, load_recipe
 from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.tasks.warps import fixed_source, read_saliency
-from lzu_export.tasks.warps.boxes import boxes_in_view, recipe_box_saliency
+from lzu_export.tasks.warps.boxes import recipe_box_saliency
 from lzu_export.tasks.warps.knots_file import read_knots
 from lzu_export.tasks.warps.make import UNIFORM, constant_knots
 from lzu_export.tasks.warps.sources import Prepared, recipe_knots, refuse_flat
+from lzu_export.warp.box_saliency import boxes_in_view
 from lzu_export.warp.saliency import Array, mix, uniform_saliency
 from lzu_export.warp.saliency_file import load_saliency
 from lzu_export.warp.warp import Knots, saliency_knots

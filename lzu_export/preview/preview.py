@@ -19,7 +19,7 @@ from lzu_export.preview.subject import Sizes, Subject
 from lzu_export.recipes import Recipe
 from lzu_export.support.files import replacing
 from lzu_export.support.plots import check_matplotlib
-from lzu_export.tasks.warps.boxes import boxes_in_view
+from lzu_export.warp.box_saliency import boxes_in_view
 from lzu_export.warp.fixed_warp import FixedWarp
 
 SMALL = 16.0

@@ -19,6 +19,21 @@ MIN_BOX_SIDE = 1.0
 KERNEL_SUM_FLOOR = 1e-5
 
 
+def boxes_in_view(boxes: Array, corner: tuple[int, int], view: tuple[int, int]) -> Array:
+    """Return the boxes (n, 4) that reach into a view, in its pixels.
+
+    Args:
+        boxes: (n, 4) as x1, y1, x2, y2 in pixels of the source.
+        corner: (row, column) of the view's first pixel in the source.
+        view: (height, width) of the view in pixels.
+    """
+    top, left = corner
+    height, width = view
+    boxes = boxes - [left, top, left, top]
+    outside = ((boxes[:, :2] >= [width, height]) | (boxes[:, 2:] <= 0)).any(axis=1)
+    return np.asarray(boxes[~outside])  # with those of NaN, which are refused where they are used
+
+
 def box_saliency(
     boxes: ArrayLike,
     source_size: tuple[int, int],

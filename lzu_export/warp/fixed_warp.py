@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from lzu_export.errors import LzuError
 from lzu_export.inputs.training_boxes import read_training_boxes
 from lzu_export.warp.boundary_saliency import mean_boundary_saliency
-from lzu_export.warp.box_saliency import box_saliency
+from lzu_export.warp.box_saliency import box_saliency, boxes_in_view
 from lzu_export.warp.forward import pixel_centres
 from lzu_export.warp.geometry import Level, canvas_to_source
 from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS
@@ -144,7 +144,8 @@ class FixedWarp:
 
         Args:
             boxes: (n, 4) in pixels of the source; or the path of COCO annotations (.json), or of
-                the folder of Argoverse-HD or nuScenes.
+                the folder of Argoverse-HD or nuScenes. Boxes outside of the source are left out,
+                since they would draw the zoom to the nearest edge.
             source: (height, width) of the frames.
             scale: canvas size over source size; give this or `canvas`.
             canvas: (height, width) of the canvas.
@@ -156,7 +157,8 @@ class FixedWarp:
             symmetric: average the saliency with its mirror image, so that mirrored frames fit it.
 
         Raises:
-            LzuError: the annotations cannot be used, there are no boxes, or a size is wrong.
+            LzuError: the annotations cannot be used, no box reaches into the source, or a size is
+                wrong.
 
         Source: FOVEA's kernel density, as LZU uses it.
         """
@@ -173,6 +175,12 @@ class FixedWarp:
             raise LzuError(
                 "boxes have x2 below x1 or y2 below y1; give x1, y1, x2, y2 in pixels of the "
                 "source, not widths and heights"
+            )
+        found = boxes_in_view(found, (0, 0), size)
+        if not len(found):
+            raise LzuError(
+                f"no box reaches into the source of {size[0]}x{size[1]}; give boxes in its pixels, "
+                "and the source as (height, width)"
             )
         map_ = box_saliency(found, size, lattice, amplitude=amplitude, bandwidth=bandwidth)
         return cls.from_saliency(
@@ -254,6 +262,8 @@ class FixedWarp:
         Raises:
             LzuError: knots are missing, not finite, or do not increase; or a size is wrong.
         """
+        if isinstance(knots_x, Mapping):
+            raise LzuError("knots_x are knots by name; give them as knots=")
         given = {"knots_x": knots_x, "knots_y": knots_y}
         given |= knots if isinstance(knots, Mapping) else {PLANE_KNOTS[0]: knots}
         named = {name: _floats(each, name) for name, each in given.items() if each is not None}

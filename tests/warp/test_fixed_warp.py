@@ -314,6 +314,15 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (of_boxes([[1, 2, 3]]), "boxes have shape (1, 3); give (n, 4) x1, y1, x2, y2"),
     (of_boxes([[1, 2, 3], [1]]), "boxes are no array of real numbers"),
     (of_boxes([[0, 0, np.nan, 3]]), "boxes hold NaN or infinite values"),
+    (
+        of_boxes([[300, 2, 320, 9], [10, 130, 20, 140]]),
+        "no box reaches into the source of 120x200; give boxes in its pixels, and the source as "
+        "(height, width)",
+    ),
+    (
+        of_knots({"knots_x": EVEN, "knots_y": EVEN}),
+        "knots_x are knots by name; give them as knots=",
+    ),
     (of_boxes([[50, 60, 10, 12]]), "boxes have x2 below x1 or y2 below y1"),
     (of_boxes(BOXES, bandwidth=0), "bandwidth is 0; give"),
     (of_boxes(BOXES, fwhm=-1), "fwhm is -1; give"),

@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from lzu_export.errors import LzuError
 from lzu_export.inputs.training import training_boxes
 from lzu_export.inputs.training_boxes import read_training_boxes
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import BoxWarpSettings
 from lzu_export.tasks.warps.sources import KnotSource, Prepared
-from lzu_export.warp.box_saliency import box_saliency
+from lzu_export.warp.box_saliency import box_saliency, boxes_in_view
 from lzu_export.warp.saliency import Array
 
 
@@ -73,18 +71,3 @@ def training_boxes_of(path: Path, recipe: Recipe) -> Array:
         seen = "" if recipe.crop is None else " within the recipe's crop"
         raise LzuError(f"saliency {path} holds no boxes{seen}; give the training annotations")
     return boxes
-
-
-def boxes_in_view(boxes: Array, corner: tuple[int, int], view: tuple[int, int]) -> Array:
-    """Return the boxes (n, 4) that reach into a view, in its pixels.
-
-    Args:
-        boxes: (n, 4) as x1, y1, x2, y2 in pixels of the source.
-        corner: (row, column) of the view's first pixel in the source.
-        view: (height, width) of the view in pixels.
-    """
-    top, left = corner
-    height, width = view
-    boxes = boxes - [left, top, left, top]
-    inside = ((boxes[:, :2] < [width, height]) & (boxes[:, 2:] > 0)).all(axis=1)
-    return np.asarray(boxes[inside])
