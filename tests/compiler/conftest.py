@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 from export_samples import quick
 
+from fakes.install import install_cuda, install_tensorrt
+from fakes.world import World
+from lzu_export.compiler.derive import derive
 from lzu_export.compiler.pipeline import export
+from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +37,14 @@ def exported(finished: Path, tmp_path: Path) -> Path:
 def out(exported: Path) -> Path:
     """The folder of all bundles that `exported` is in."""
     return exported.parents[1]
+
+
+@pytest.fixture
+def world(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A machine with TensorRT, whose engines compute the bundle's graph."""
+    derive(bundle)
+    session = OnnxRuntimeSession(bundle / "model.fp32.tensorrt.onnx", threads=1)
+    world = World(compute=session.run)
+    install_cuda(monkeypatch, world, "cuda-python")
+    install_tensorrt(monkeypatch, world, "10.3.0")
+    return world

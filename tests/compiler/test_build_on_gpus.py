@@ -5,27 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes.install import install_cuda, install_tensorrt
 from fakes.world import World
 from lzu_export.compiler.build_tensorrt import build_on_device
-from lzu_export.compiler.derive import derive
 from lzu_export.errors import LzuError
 from lzu_export.runtime import load
 from lzu_export.support.device import using_device
-from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verification.verify import verify
-
-
-@pytest.fixture
-def world(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A machine with TensorRT, whose engines compute the bundle's graph."""
-    derive(bundle)
-    session = OnnxRuntimeSession(bundle / "model.fp32.tensorrt.onnx", threads=1)
-    world = World(compute=session.run)
-    install_cuda(monkeypatch, world, "cuda-python")
-    install_tensorrt(monkeypatch, world, "10.3.0")
-    return world
 
 
 def test_an_engine_runs_on_the_gpu_that_was_asked_for(bundle: Path, world: World) -> None:

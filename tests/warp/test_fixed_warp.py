@@ -349,6 +349,15 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
 ]
 
 
+def test_boxes_outside_of_the_source_do_not_count() -> None:
+    """They would draw the zoom to the nearest edge."""
+    outside = [[300, 10, 340, 60], [-20, -30, -4, -2]]
+    warp = FixedWarp.from_boxes([*BOXES, *outside], SOURCE, scale=0.5)
+    expected = FixedWarp.from_boxes(BOXES, SOURCE, scale=0.5)
+    for name, knots in expected.knots.items():
+        np.testing.assert_array_equal(warp.knots[name], knots)
+
+
 @pytest.mark.parametrize(("call", "said"), REFUSED, ids=[each[1][:40] for each in REFUSED])
 def test_unfit_input_is_refused_in_a_sentence(call: Callable[[], Any], said: str) -> None:
     assert said in refusal(call)
