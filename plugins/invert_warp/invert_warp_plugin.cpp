@@ -131,6 +131,7 @@ private:
         call.offset_x = mOffsetX;
         call.outside = mOutside;
         call.tactic = std::min(mTactic, lzu_invert_warp_tactics() - 1);
+        call.timing = mIsTimed ? 1 : 0;
         return lzu_invert_warp(&call, stream);
     }
 

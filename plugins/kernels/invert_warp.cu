@@ -10,6 +10,7 @@ int invertWith(LzuInvertWarp const& call, void* stream)
 {
     lzu::InvertWarp<SIDE> kernel{};
     kernel.knots = call.knots;
+    kernel.timing = call.timing != 0;
     kernel.grid = call.grid;
     kernel.rows = call.lattice_height - 1;
     kernel.columns = call.lattice_width - 1;

@@ -9,6 +9,7 @@
 
 #include "launch.h"
 #include "pair.h"
+#include "plane.h"
 
 namespace lzu
 {
@@ -25,12 +26,6 @@ constexpr float kNONE = 3.402823466e38F;
 
 // Lines of pixels are found for a tile by a division that may err by this part of their distance.
 constexpr float kLINE_SLACK = 0.05F;
-
-struct Point
-{
-    float x;
-    float y;
-};
 
 LZU_HD Point operator-(Point a, Point b)
 {
@@ -198,6 +193,7 @@ struct InvertWarp
     };
 
     float const* knots;
+    bool timing; // as in LzuUnzoom
     float* grid;
     int rows; // of tiles
     int columns;
@@ -224,8 +220,9 @@ struct InvertWarp
         int const x0 = place.block % blocksX * SIDE;
         int const y0 = place.block / blocksX % blocksY * SIDE;
         int const image = place.block / blocksX / blocksY;
-        Point const* const plane
-            = reinterpret_cast<Point const*>(knots) + static_cast<int64_t>(image) * (rows + 1) * (columns + 1);
+        Plane const plane = Plane::of(
+            reinterpret_cast<Point const*>(knots) + static_cast<int64_t>(image) * (rows + 1) * (columns + 1), rows,
+            columns, timing);
         Point* const out = reinterpret_cast<Point*>(grid) + static_cast<int64_t>(image) * height * width;
         if (phase == 0)
         {
@@ -306,7 +303,7 @@ private:
         }
     }
 
-    LZU_HD void survey(Shared& shared, Point const* plane, int y0, int thread) const
+    LZU_HD void survey(Shared& shared, Plane const& plane, int y0, int thread) const
     {
         Range const block = blockRange(y0, height, scaleY, offsetY);
         for (int row = thread; row < rows; row += kTHREADS)
@@ -314,11 +311,10 @@ private:
             // The two rows of knots apart: two shorter chains of comparisons.
             Range above = Range::nothing();
             Range below = Range::nothing();
-            Point const* const knot = plane + row * (columns + 1);
             for (int i = 0; i <= columns; ++i)
             {
-                above.add(knot[i].y);
-                below.add(knot[i + columns + 1].y);
+                above.add(plane.at(row, i).y);
+                below.add(plane.at(row + 1, i).y);
             }
             above.add(below.low);
             above.add(below.high);
@@ -326,24 +322,19 @@ private:
         }
     }
 
-    LZU_HD Point const* cornerOf(Point const* plane, int row, int column) const
-    {
-        return plane + row * (columns + 1) + column;
-    }
-
     // Range of one coordinate of a tile's four corners.
     template <float Point::*COORDINATE>
-    LZU_HD Range rangeOf(Point const* corner) const
+    LZU_HD static Range rangeOf(Corners const& corners)
     {
-        Range range{corner[0].*COORDINATE, corner[0].*COORDINATE};
-        range.add(corner[1].*COORDINATE);
-        range.add(corner[columns + 1].*COORDINATE);
-        range.add(corner[columns + 2].*COORDINATE);
+        Range range{corners.first.*COORDINATE, corners.first.*COORDINATE};
+        range.add(corners.right.*COORDINATE);
+        range.add(corners.below.*COORDINATE);
+        range.add(corners.last.*COORDINATE);
         return range.withSlack();
     }
 
     // Each thread fills whole words, so no two write to one.
-    LZU_HD void mark(Shared& shared, Point const* plane, int y0, int x0, int thread) const
+    LZU_HD void mark(Shared& shared, Plane const& plane, int y0, int x0, int thread) const
     {
         Range const blockX = blockRange(x0, width, scaleX, offsetX);
         Range const blockY = blockRange(y0, height, scaleY, offsetY);
@@ -357,9 +348,9 @@ private:
             {
                 if (shared.rowMeets[row] != 0)
                 {
-                    Point const* const corner = cornerOf(plane, row, column);
+                    Corners const corners = plane.cornersOf(row, column);
                     bool const meets
-                        = rangeOf<&Point::x>(corner).meets(blockX) && rangeOf<&Point::y>(corner).meets(blockY);
+                        = rangeOf<&Point::x>(corners).meets(blockX) && rangeOf<&Point::y>(corners).meets(blockY);
                     bits |= meets ? 1U << static_cast<uint32_t>(bit) : 0U;
                 }
                 ++column;
@@ -406,14 +397,14 @@ private:
     }
 
     // Where each listed tile begins and ends among the block's lines of pixels, rather a line too much.
-    LZU_HD void turn(Shared& shared, Point const* plane, int thread) const
+    LZU_HD void turn(Shared& shared, Plane const& plane, int thread) const
     {
         for (int i = thread; i < shared.count; i += kTHREADS)
         {
             uint64_t const bit = uint64_t{1} << i;
-            Point const* const corner = cornerOf(plane, shared.tileRows[i], shared.tileColumns[i]);
-            turnBetween(shared.rowTurns, rangeOf<&Point::y>(corner), shared.rowPlaces[0].high, scaleY, bit);
-            turnBetween(shared.columnTurns, rangeOf<&Point::x>(corner), shared.columnPlaces[0].high, scaleX, bit);
+            Corners const corners = plane.cornersOf(shared.tileRows[i], shared.tileColumns[i]);
+            turnBetween(shared.rowTurns, rangeOf<&Point::y>(corners), shared.rowPlaces[0].high, scaleY, bit);
+            turnBetween(shared.columnTurns, rangeOf<&Point::x>(corners), shared.columnPlaces[0].high, scaleX, bit);
         }
     }
 
@@ -455,7 +446,7 @@ private:
     }
 
     // The tile nearest to the point, the first of equals.
-    LZU_HD void visit(Shared& shared, Point const* plane, Point* out, int y0, int x0, int thread) const
+    LZU_HD void visit(Shared& shared, Plane const& plane, Point* out, int y0, int x0, int thread) const
     {
         for (int i = thread; i < SIDE * SIDE; i += kTHREADS)
         {
@@ -474,9 +465,9 @@ private:
                 int const listed = lowestBit(bits);
                 int const row = shared.tileRows[listed];
                 int const column = shared.tileColumns[listed];
-                Point const* const corner = cornerOf(plane, row, column);
-                Point const offset{-difference(placeX, corner->x), -difference(placeY, corner->y)};
-                Tile const tile = Tile::of(corner[0], corner[1], corner[columns + 1], corner[columns + 2]);
+                Corners const corners = plane.cornersOf(row, column);
+                Point const offset{-difference(placeX, corners.first.x), -difference(placeY, corners.first.y)};
+                Tile const tile = Tile::of(corners.first, corners.right, corners.below, corners.last);
                 Solution const found = tile.solve(offset);
                 float const distance = tile.distance(offset, found);
                 if (distance < nearest && distance <= kEDGE)

@@ -168,6 +168,7 @@ struct LzuInvertWarp
     float offset_x;
     float outside;  /* both coordinates where no tile holds a point */
     int32_t tactic; /* 0 .. lzu_invert_warp_tactics() - 1 */
+    int32_t timing; /* 1: knots of which the last is not right of and below the first stand for the identity warp */
 };
 
 /* Suppression as lzu_export.runtime.postprocess.suppress defines it, batch images at once. */

@@ -69,6 +69,7 @@ def invert(
     outside: float = 9.0,
     tactic: int = 0,
     affine: tuple[float, ...] | None = None,
+    timing: int = 0,
 ) -> Array:
     """Run the kernel on B x h x w x 2 knots; return the B x H x W x 2 grid."""
     memory = aligned(knots.shape, np.float32)
@@ -76,7 +77,7 @@ def invert(
     grid = aligned((len(knots), *size, 2), np.float32, 77)
     call = InvertWarp(
         address(memory), address(grid), len(knots), *knots.shape[1:3], *size,
-        *(affine or (*spacing(size[0]), *spacing(size[1]))), outside, tactic,
+        *(affine or (*spacing(size[0]), *spacing(size[1]))), outside, tactic, timing,
     )  # fmt: skip
     assert run("lzu_invert_warp", call) == 0
     return grid

@@ -287,7 +287,8 @@ void fuzzInvertWarp()
 {
     LzuInvertWarp call{};
     pickEach({{call.batch, 1, 2}, {call.lattice_height, 2, 40}, {call.lattice_width, 2, 60}, {call.height, 1, 50},
-        {call.width, 1, 70}, {call.tactic, 0, lzu_invert_warp_tactics() - 1}});
+        {call.width, 1, 70}, {call.tactic, 0, lzu_invert_warp_tactics() - 1},
+        {call.timing, 0, 1}});
     call.scale_y = number(-0.2F, 0.2F);
     call.offset_y = number(-1.2F, 1.0F);
     call.scale_x = number(-0.2F, 0.2F);

@@ -224,6 +224,24 @@ def test_bad_knots_are_outside(bad):
     assert (np.abs(grid) <= 9).all()
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, 7.0])
+@pytest.mark.parametrize("tactic", range(3))
+def test_a_flat_plane_is_the_identity_warp_only_when_tactics_are_timed(value, tactic):
+    """TensorRT times tactics on zeros, on which no tile would hold a point."""
+    size = (24, 40)
+    flat = np.full((2, 9, 13, 2), value, np.float32)
+    even = np.stack(np.meshgrid(pixel_centres(size[1]), pixel_centres(size[0])), axis=-1)
+    timed = invert(flat, size, tactic=tactic, timing=1)
+    np.testing.assert_allclose(timed, np.stack([even] * 2), atol=1e-6)
+    assert not np.allclose(invert(flat, size, tactic=tactic), timed, atol=0.5)
+
+
+def test_timing_leaves_a_plane_as_it_is():
+    plane = nonseparable_knots(np.random.default_rng(8).uniform(0.1, 1, LATTICE) ** 2, 10.0)
+    knots = plane[None].astype(np.float32)
+    assert (invert(knots, (30, 50)) == invert(knots, (30, 50), timing=1)).all()
+
+
 def test_two_runs_are_equal():
     knots = random_warp(2)[None]
     assert (invert(knots, (75, 120)) == invert(knots, (75, 120))).all()

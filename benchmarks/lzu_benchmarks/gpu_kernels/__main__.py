@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shape", default="", metavar="NAME", help="only this shape")
     parser.add_argument("--computed", type=Path, help="JSON of plugins_report")
     parser.add_argument("--no-times", action="store_true", help="only check")
+    parser.add_argument("--json", action="store_true", help="print the JSON, not the table")
     given = parser.parse_args(arguments)
     try:
         card, machine = prepare()
@@ -138,7 +139,7 @@ def report(card: "Card", machine: dict[str, Any], given: argparse.Namespace) -> 
         if result.failure:
             break
     data = output.as_json(results, machine)
-    print(output.table(results, name))
+    print(json.dumps(data, indent=2) if given.json else output.table(results, name))
     write(given.out, data)
     if len(results) < len(cases):
         say(f"{len(cases) - len(results)} cases were left out after the failure")

@@ -147,7 +147,7 @@ def _inverse(card: Card, shape: Shape, generator: torch.Generator) -> Memory:
     def call(tactic: int) -> Any:
         return card.header.struct("LzuInvertWarp")(
             address(knots), address(grid), 1, *shape.lattice, *GRID, scale_y, -1.0, scale_x, -1.0,
-            9.0, tactic,
+            9.0, tactic, 0,
         )  # fmt: skip
 
     def mathematics() -> list[Tensor]:

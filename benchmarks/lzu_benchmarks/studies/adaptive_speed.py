@@ -122,6 +122,7 @@ class InvertWarp(ctypes.Structure):
             for name in ("scale_y", "offset_y", "scale_x", "offset_x", "outside")
         ),
         ("tactic", ctypes.c_int32),
+        ("timing", ctypes.c_int32),
     )
 
 

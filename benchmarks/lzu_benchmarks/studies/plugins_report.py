@@ -1,4 +1,4 @@
-"""Bound the kernels' times on cards from their machine code, without a GPU.
+"""Bound kernels' times by their machine code, without a GPU.
 
     make plugins-report
 

@@ -343,6 +343,12 @@ def test_the_command_prints_and_writes(run: Run) -> None:
     assert computed["suppression to 100", "5000 candidates"] is None
 
 
+def test_the_result_is_json_on_stdout(run: Run) -> None:
+    status, out, data = run(measured, "--json")
+    assert status == 0
+    assert json.loads(out) == data
+
+
 def test_kernels_and_shapes_are_chosen(run: Run) -> None:
     """By parts of names; without times nothing is shown as measured."""
     status, out, data = run(measured, "--kernel", "zoom FP", "--shape", "nuscenes", "--no-times")
