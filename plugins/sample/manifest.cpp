@@ -24,6 +24,16 @@ std::vector<Tensor> tensors(Json const& entries)
     return found;
 }
 
+// The path of a file that the manifest names, which is in the bundle's folder itself.
+std::string pathOf(std::string const& bundle, std::string const& file)
+{
+    if (file.empty() || file.front() == '.' || file.find('/') != std::string::npos)
+    {
+        throw Error("the manifest names a file " + file + " outside of the bundle; export the bundle again");
+    }
+    return bundle + "/" + file;
+}
+
 // A value that may be null or absent.
 template <typename T>
 T orElse(Json const& section, char const* key, T otherwise)
@@ -77,8 +87,7 @@ Manifest readManifest(std::string const& bundle)
         for (Json const& each : data.at("engines"))
         {
             manifest.engines.push_back({each.at("target"), each.at("precision"),
-                bundle + "/" + each.at("file").get<std::string>(), tensors(each.at("inputs")),
-                tensors(each.at("outputs"))});
+                pathOf(bundle, each.at("file")), tensors(each.at("inputs")), tensors(each.at("outputs"))});
         }
         readRecipe(data.at("recipe"), manifest);
     }

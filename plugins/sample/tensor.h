@@ -36,12 +36,17 @@ struct Tensor
 
     std::size_t count() const
     {
+        constexpr std::size_t kMOST = SIZE_MAX / 16; // items, of at most 8 bytes
         std::size_t product = 1;
         for (int64_t const side : shape)
         {
             if (side < 1)
             {
                 throw Error("tensor " + name + " has no static shape; take an engine of the bundle");
+            }
+            if (static_cast<std::size_t>(side) > kMOST / product)
+            {
+                throw Error("tensor " + name + " is larger than any memory; take an engine of the bundle");
             }
             product *= static_cast<std::size_t>(side);
         }

@@ -20,6 +20,8 @@ using Json = nlohmann::json;
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file's values are read as they are");
 
+constexpr int32_t kMOST_SIDE = 65535; // of a frame, as lzu_zoom_camera has it
+
 Error damaged(std::string const& path, std::string const& why)
 {
     return Error(path + " is damaged (" + why + "); copy or export the bundle again");
@@ -41,6 +43,25 @@ Size size(Json const& texts, char const* key)
     Size pair;
     readPair(texts, key, pair.y, pair.x);
     return pair;
+}
+
+// Whether a part lies in a whole, along one axis.
+bool holds(int32_t whole, int32_t first, int32_t part)
+{
+    return first >= 0 && part > 0 && part <= whole && first <= whole - part;
+}
+
+// Throws Error unless each image lies in the one that it is cut from or padded to: addresses are computed from them.
+void checkSizes(Warp const& warp)
+{
+    bool const fits = holds(warp.source.y, warp.corner.y, warp.view.y) && holds(warp.source.x, warp.corner.x, warp.view.x)
+        && holds(warp.view.y, 0, warp.picture.y) && holds(warp.view.x, 0, warp.picture.x)
+        && holds(warp.networkInput.y, 0, warp.canvas.y) && holds(warp.networkInput.x, 0, warp.canvas.x)
+        && std::max(warp.source.y, warp.source.x) <= kMOST_SIDE;
+    if (!fits)
+    {
+        throw Error("its sizes do not fit each other");
+    }
 }
 
 WarpArray array(Json const& entry, char const* values, std::size_t available)
@@ -108,6 +129,7 @@ Warp readWarp(std::string const& bundle)
         warp.canvas = size(texts, "canvas");
         warp.networkInput = size(texts, "network_input");
         readPair(texts, "canvas_step", warp.stepY, warp.stepX);
+        checkSizes(warp);
         for (auto const& [name, entry] : data.items())
         {
             if (name != "__metadata__")

@@ -42,6 +42,11 @@ Zoom::Zoom(Manifest const& manifest, Warp const& warp, Session& session)
     {
         throw Error("the recipe's sampler is opencv, which lzu_zoom_camera does not follow; export with input: source");
     }
+    auto const isSeen = [&](int32_t picture, int32_t view) { return int64_t{picture - 1} * manifest.reduce < view; };
+    if (manifest.reduce < 1 || !isSeen(warp.picture.y, warp.view.y) || !isSeen(warp.picture.x, warp.view.x))
+    {
+        throw Error("the recipe's reduce does not fit the sizes of warp.safetensors; export the bundle again");
+    }
     if (!warp.has("zoom_rows") || !warp.has("zoom_cols"))
     {
         throw Error("the warp is not separable, and lzu_zoom_camera takes separable ones; export with input: source");

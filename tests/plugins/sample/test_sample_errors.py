@@ -88,6 +88,31 @@ def other_shape(role: str, name: str) -> Damage:
     return change
 
 
+def other_sizes(old: str, new: str) -> Damage:
+    """Return a function that replaces a text in the header of the arrays, at equal length."""
+
+    def change(folder: Path) -> None:
+        path = folder / "bundle/warp.safetensors"
+        content = path.read_bytes()
+        assert content.count(old.encode()) == 1
+        path.write_bytes(content.replace(old.encode(), new.encode()))
+
+    return change
+
+
+def other_engine(**keys: Any) -> Damage:
+    """Return a function that changes keys of the manifest's engine."""
+
+    def change(folder: Path) -> None:
+        data = json.loads((folder / "bundle/manifest.json").read_text())
+        edited(engines=[data["engines"][0] | keys])(folder)
+
+    return change
+
+
+HUGE = {"name": "scores", "dtype": "float32", "shape": [1 << 32, 1 << 32]}
+
+
 def small_frame(folder: Path) -> None:
     assert cv2.imwrite(str(folder / "0.ppm"), np.zeros((48, 80, 3), np.uint8))
 
@@ -100,6 +125,11 @@ FAULTS: dict[str, tuple[Damage, str]] = {
     "no arrays": (cut("bundle/warp.safetensors", 4), "is damaged (it is too short)"),
     "half the arrays": (cut("bundle/warp.safetensors", -100), "an array does not fit the file"),
     "half a header": (cut("bundle/warp.safetensors", 20), "is damaged (it is too short)"),
+    "a view outside": (other_sizes('"corner":"0 0"', '"corner":"9 0"'), "do not fit each other"),
+    "a view before": (other_sizes('"view":"96 160"', '"view":"-9 160"'), "do not fit each other"),
+    "a file outside": (other_engine(file="../0.ppm"), "names a file ../0.ppm outside"),
+    "an absolute file": (other_engine(file="/0.ppm"), "names a file /0.ppm outside"),
+    "a huge output": (other_engine(outputs=[HUGE]), "scores is larger than any memory"),
     "no frame": (lambda f: (f / "0.ppm").unlink(), "cannot read"),
     "half a frame": (cut("0.ppm", -1), "is not a whole PPM of 8 bits a channel"),
     "a frame's header alone": (cut("0.ppm", 5), "is not a whole PPM of 8 bits a channel"),
