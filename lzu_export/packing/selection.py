@@ -1,5 +1,6 @@
 """Select the engines of a bundle that go into an archive. Imports no torch."""
 
+import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -43,12 +44,21 @@ def refuse_empty(
         return
     there = ", ".join(f"{each.target} {each.precision}" for each in bundle.manifest.made) or "none"
     asked = f"{target.name} in {precision}" if precision else target.name
-    remedy = (
-        f"export it for that target (--target {target.name})"
-        if target.exported
-        else f"write the files first (lzu-export derive {bundle.folder})"
+    raise LzuError(
+        f"the bundle has nothing for {asked}; it has {there}; {_remedy(bundle, target, precision)}"
     )
-    raise LzuError(f"the bundle has nothing for {asked}; it has {there}; {remedy}")
+
+
+def _remedy(bundle: Bundle, target: Target, precision: str | None) -> str:
+    """Return what adds a target's engine or file in a precision to a bundle."""
+    folder = shlex.quote(str(bundle.folder))
+    if precision is not None and precision not in bundle.manifest.graphs:
+        return f"choose one of those, or export in that precision (--precision {precision})"
+    if target.exported:
+        return f"export it for that target (--target {target.name})"
+    if target.with_plugins == target.name:
+        return f"build one first (lzu-export build {folder} --target {target.name} --plugins FILE)"
+    return f"write the files first (lzu-export derive {folder})"
 
 
 def _is(each: Engine | Derived, target: Target, precision: str | None) -> bool:

@@ -4,6 +4,7 @@ Field names and values are those of `model_config.proto` in triton-inference-ser
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 
 from lzu_export.bundle.bundle import Bundle
@@ -67,7 +68,7 @@ def triton_entries(bundle: Bundle, target: Target, precision: str | None) -> Pac
     if not engines and not target.exported:
         raise LzuError(
             f"the bundle has no engine for {target.name}; build one on the server's GPU first "
-            f"(lzu-export build {bundle.folder} --target {target.name})"
+            f"(lzu-export build {shlex.quote(str(bundle.folder))} --target {target.name})"
         )
     refuse_empty(bundle, target, precision, engines)
     entries: dict[str, Content] = {}

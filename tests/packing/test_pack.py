@@ -222,6 +222,11 @@ def test_zooming_on_the_gpu_is_mentioned(bundle: Path, monkeypatch: pytest.Monke
         ),
         (["--target", "tensorrt-rtx"], "export it for that target (--target tensorrt-rtx)"),
         (["--precision", "int8"], "nothing for onnxruntime in int8; it has onnxruntime fp32"),
+        (["--precision", "bf16"], "or export in that precision (--precision bf16)"),
+        (
+            ["--target", "tensorrt-rtx-plugins"],
+            "bundle --target tensorrt-rtx-plugins --plugins FILE)",
+        ),
         (["--target", "tensort"], "tensort"),
         (["--out", "BUNDLE/a.tar"], "lies in the bundle that is packed; name another place"),
         (["--out", "BUNDLE"], "not a file; name another place"),
