@@ -53,11 +53,12 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Machine]:
-    monkeypatch.setenv("LZU_CACHE", str(tmp_path / "cache"))
+def machine(tmp_path: Path) -> Iterator[Machine]:
     (tmp_path / "site").mkdir()
-    yield Machine(monkeypatch, tmp_path / "site")
-    sys.modules.pop(MODULE, None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LZU_CACHE", str(tmp_path / "cache"))
+        yield Machine(patch, tmp_path / "site")
+    sys.modules.pop(MODULE, None)  # last, since what a test removed is put back
 
 
 @pytest.mark.parametrize(("number", "bus"), [(None, FIRST), (0, FIRST), (1, SECOND)])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lzu_benchmarks.machine_code.sass import Listing, parse
 from lzu_export.errors import LzuError
+from lzu_export.support.interpreter import run_module
 
 PACKAGES = ("nvidia-cuda-nvdisasm==13.2.86", "nvidia-cuda-cuobjdump==13.2.86")
 """Packages of the two tools; they read code of older compilers, too."""
@@ -71,8 +72,8 @@ def download(folder: Path) -> None:
     Raises:
         LzuError: the package index does not give them.
     """
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
-    done = subprocess.run([*command, *PACKAGES], capture_output=True, text=True, check=False)
+    command = run_module("pip", "install", "-q", "--no-deps", "--target", str(folder), *PACKAGES)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LzuError(f"nvdisasm and cuobjdump cannot be downloaded; {REGISTRY}")
     for program in folder.glob("nvidia/cu*/bin/*"):
