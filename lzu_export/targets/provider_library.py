@@ -24,6 +24,7 @@ from lzu_export.support.device import device_number, refuse_absent_here
 from lzu_export.support.extras import install
 from lzu_export.support.files import read_text
 from lzu_export.support.files.places import user_folder
+from lzu_export.targets.tensorrt.rtx import PROVIDER
 
 SEARCH_PATH = "LD_LIBRARY_PATH"
 BUS = "pci_bus_id"
@@ -58,7 +59,7 @@ class ProviderLibrary:
 
 LIBRARIES: dict[str, ProviderLibrary] = {
     "nv-tensorrt-rtx": ProviderLibrary(
-        module="onnxruntime_ep_nv_tensorrt_rtx",
+        module=PROVIDER,
         header="tensorrt_rtx_provider_options.h",
         # The provider needs libcudart.so.13, and the wheel names it by its whole version.
         preloaded=("libcudart.so.*",),

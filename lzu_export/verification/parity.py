@@ -31,7 +31,7 @@ from lzu_export.targets.registry import DEFAULT_TARGET, find
 from lzu_export.tasks.agreement import Tally
 from lzu_export.tasks.outputs import compare_outputs
 from lzu_export.tasks.predictors import make_predictor
-from lzu_export.verification.selections import GivenSelections
+from lzu_export.verification.selections import GivenSelections, noise_amplitude
 from lzu_export.verification.sessions import is_emulated, open_at_probes, open_given, runs_here
 from lzu_export.warp.grids import Sampling, stored_zoom
 
@@ -308,7 +308,7 @@ def _rounding(parity: Parity) -> float:
     if parity.limit is not None:
         return parity.limit
     assert parity.snr_limit is not None, "one of the two limits a comparison has"
-    return float(10 ** (-parity.snr_limit / 20))
+    return noise_amplitude(parity.snr_limit)
 
 
 class _Results:

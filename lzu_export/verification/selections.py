@@ -12,12 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_export.recipes.limits import SignalLimits
 from lzu_export.support.session import Session
 
 FIGURES = 3
 """Outputs that `graph.selection.give_selections` adds for each selection."""
-HALF_PRECISION = 0.01
-"""Deviation of scores that FP16 allows, see `recipes.limits.SignalLimits`."""
+
+
+def noise_amplitude(decibels: float) -> float:
+    """Return the ratio of noise to signal, as amplitudes, of a signal-to-noise ratio in dB."""
+    return float(10 ** (-decibels / 20))
+
+
+HALF_PRECISION = noise_amplitude(SignalLimits().fp16)
+"""Deviation of scores that FP16 allows by default."""
 
 
 class GivenSelections:

@@ -214,7 +214,7 @@ class Machine:
         """Free memory after the work of all streams; freeing it twice is a failure of the test."""
         self.check_unsafe()
         assert address in self.blocks, "the memory was never allocated, or was freed before"
-        assert self.blocks[address].kind in kinds, "the memory is of another kind"
+        assert self.blocks[address].kind in kinds, "memory of another kind was given"
         self.wait_all()
         self.memory += self.blocks.pop(address).size
 

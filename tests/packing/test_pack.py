@@ -276,7 +276,7 @@ def test_an_interrupted_archive_leaves_nothing(
 
 
 def test_the_command_prints_sizes(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """As a table of at most 80 columns, and as JSON."""
+    """The sizes are a table of at most 80 columns, or JSON."""
     out = bundle.parent / "a.tar"
     assert status_of("pack", bundle, "--out", out) == 0
     printed = capfd.readouterr().out

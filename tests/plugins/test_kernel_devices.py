@@ -88,7 +88,7 @@ def test_packed_formats_move_16_bytes_at_a_time(architecture):
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["87", "89"])
 def test_the_camera_reads_words_and_divides_in_no_loop(architecture):
-    """Of each kind of pixels; NV12 that is reduced has its chroma apart, which takes bytes."""
+    """Every pixel format does, except the chroma of reduced NV12, which is read byte by byte."""
     cubin, report = compile_cubin(KERNELS / "camera.cu", architecture)
     assert check_report(report) == 8
     for name, instructions in sass(cubin).items():

@@ -119,7 +119,7 @@ def check_driver(release: str, major: int) -> None:
     """Refuse a compiler whose runtime the driver does not run.
 
     Raises:
-        LzuError: the compiler is of a newer generation than the driver.
+        LzuError: the compiler belongs to a newer major release of CUDA than the driver.
     """
     driver = driver_cuda()
     if 0 < driver < major:

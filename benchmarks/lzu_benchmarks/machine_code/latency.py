@@ -22,7 +22,7 @@ SHOWN = 3
 
 
 class NearTest:
-    """Tells whether a load finds its value in a cache, by its source."""
+    """Decides by its source whether a load finds its value in a cache."""
 
     def __init__(self, parts: tuple[str, ...], sources: Sources) -> None:
         self._parts, self._sources = parts, sources

@@ -106,7 +106,7 @@ def test_without_the_package_the_system_is_left_to_find_it(
 def test_a_child_that_is_ended_means_no_plugins(
     files: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the parser ends it where it does not find its library: std::terminate is SIGABRT."""
+    """The parser ends it by std::terminate, a SIGABRT, where it does not find its library."""
     child(monkeypatch, "import os, sys; print('terminate called', file=sys.stderr); os.abort()")
     with pytest.raises(NoPluginsError) as caught:
         plugin_process.build(*files, WANTED)

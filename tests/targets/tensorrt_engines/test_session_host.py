@@ -78,7 +78,7 @@ def test_only_inputs_can_be_filled(opened: Open) -> None:
 def test_the_memory_lives_as_long_as_an_array_in_it(
     closed: bool, kind: str, back_end: str, world: World, opened: Open
 ) -> None:
-    """Of a session that was closed, or that Python dropped: a view is enough, such as a frame."""
+    """A view, such as one frame, keeps the memory of a session that was closed or dropped."""
     session = opened(back_end=back_end, memory=kind)
     view = session.host("x")[0]
     view[...] = [1, 2, 3]
