@@ -5,7 +5,6 @@ it is in, the wheel names a library by its whole version, several devices are re
 numbers of the provider's own, unknown options are ignored, and what is not taken runs on the CPU.
 """
 
-import sys
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,8 @@ from typing import Any
 
 import onnxruntime
 import pytest
+
+from fakes.install import forget
 
 MODULE = "onnxruntime_ep_nv_tensorrt_rtx"
 NAME = "NvTensorRTRTXExecutionProvider"
@@ -192,7 +193,7 @@ def install_provider(
     patch.setattr(numbers, "find_driver", lambda: driver)
     patch.setattr(target, "ort", runtime)
     patch.syspath_prepend(str(folder))
-    patch.delitem(sys.modules, MODULE, raising=False)
-    patch.delitem(sys.modules, "tensorrt_rtx", raising=False)
+    forget(patch, MODULE)
+    forget(patch, "tensorrt_rtx")
     patch.delenv("LZU_DEVICE", raising=False)
     assert onnxruntime is not runtime

@@ -16,10 +16,19 @@ _OURS = ("lzu_export.targets.cuda.cuda_python", "lzu_export.targets.cuda.pycuda"
 """Modules of this project that import the vendor's modules at the top."""
 
 
+def forget(patch: pytest.MonkeyPatch, name: str) -> None:
+    """Let one test import a module anew; what it imports is forgotten behind it.
+
+    `patch.delitem` alone would leave that in place where the module was not imported before.
+    """
+    patch.setitem(sys.modules, name, ModuleType(name))
+    del sys.modules[name]
+
+
 def install_cuda(patch: pytest.MonkeyPatch, world: World, *back_ends: str) -> None:
     """Make only the given back ends importable, of `cuda-python` and `pycuda`."""
     for name in _OURS:
-        patch.delitem(sys.modules, name, raising=False)
+        forget(patch, name)
     both = ("cuda.bindings.runtime", "cuda.bindings.driver")
     names = ("cuda", "cuda.bindings", *both, "pycuda", "pycuda.driver")
     absent: dict[str, Any] = dict.fromkeys(names)

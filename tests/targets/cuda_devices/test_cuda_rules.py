@@ -13,7 +13,13 @@ from fakes.machine import Context
 from fakes.world import World
 from lzu_export.errors import LzuError
 from lzu_export.support.cuda_errors import FATAL, fatal_error
-from lzu_export.targets.cuda.interface import Cuda, CudaError, FatalCudaError, open_cuda
+from lzu_export.targets.cuda.interface import (
+    BACK_ENDS,
+    Cuda,
+    CudaError,
+    FatalCudaError,
+    open_cuda,
+)
 
 BOTH = ("cuda-python", "pycuda")
 
@@ -35,6 +41,17 @@ def python(world: World, monkeypatch: pytest.MonkeyPatch) -> Cuda:
     """The device through cuda-python."""
     install_cuda(monkeypatch, world, "cuda-python")
     return open_cuda()
+
+
+def test_nothing_of_a_stand_in_stays_behind_its_test(world: World) -> None:
+    """A back end that failed in one test would refuse all work in another."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        install_cuda(patch, world, *BOTH)
+        for name in BOTH:
+            open_cuda(name)
+        assert set(BACK_ENDS.values()) <= set(sys.modules)
+    assert not set(BACK_ENDS.values()) & (set(sys.modules) - before)
 
 
 def fail(cuda: Cuda, world: World) -> None:
