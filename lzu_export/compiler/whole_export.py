@@ -20,8 +20,9 @@ from lzu_export.compiler.advice import FRAMES as TRIED_FRAMES
 from lzu_export.compiler.advice import accuracy_advice, parity_advice
 from lzu_export.compiler.remedy import Row, Trials
 from lzu_export.compiler.stages import Stages
-from lzu_export.evaluation.datasets import open_dataset, sequences_of, told_frames
+from lzu_export.evaluation.datasets import Scorer, open_dataset, sequences_of, told_frames
 from lzu_export.evaluation.evaluate import Timing, evaluate, latencies
+from lzu_export.evaluation.resampling import resampled_first
 from lzu_export.evaluation.resume import Unfinished
 from lzu_export.graph.lowering.choose import lowerings_by_place
 from lzu_export.manifest.schema import (
@@ -151,7 +152,7 @@ class Export(Stages):
         predictors = self._scored(engines)
         agreements = Agreements(self.recipe, "pytorch", list(predictors))
         watch = self._stream_watch(predictors) if self.recipe.follows_boxes else None
-        spent = Timing()
+        spent, scorers = Timing(), dict[str, Scorer]()
         with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
             metrics = evaluate(
                 predictors,
@@ -161,7 +162,10 @@ class Export(Stages):
                 agreements=agreements,
                 unfinished=Unfinished(self.work.path(UNFINISHED), self.work.fingerprint),
                 spent=spent,
+                scorers=scorers,
             )
+        with self.report.working("resampling the frames for intervals"):
+            resampled = resampled_first(scorers)
         sequences = sequences_of(self.dataset, self.recipe)
         if sequences is not None:
             frames = told_frames(len(self.dataset), sequences)
@@ -181,6 +185,7 @@ class Export(Stages):
             agreement=agreements.result(),
             score_limits={each: self.recipe.score_limit(each) for each in self.precisions},
             matched_limits={each: self.recipe.matched_limit(each) for each in self.precisions},
+            resampled=resampled,
             stream=watch.result() if watch is not None else None,
         )
         below_reference(self.recipe, accuracy)

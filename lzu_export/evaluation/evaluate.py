@@ -83,6 +83,7 @@ def evaluate(
     agreements: Agreements | None = None,
     unfinished: Unfinished | None = None,
     spent: Timing | None = None,
+    scorers: dict[str, Scorer] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Compute the task's metrics of each predictor over a whole set; every frame is read once.
 
@@ -98,6 +99,7 @@ def evaluate(
         unfinished: file in which counts are kept meanwhile, and from which the evaluation
             continues. With stateful predictors it is written between sequences only.
         spent: record to which the time is added.
+        scorers: receives each predictor's scorer, which has counted all frames.
 
     Raises:
         LzuError: the set's classes are not the predictors', or a frame has another size.
@@ -111,6 +113,8 @@ def evaluate(
         if spent is not None:
             spent.frames += count
     found = {name: scorer.summary() for name, scorer in run.scorers.items()}
+    if scorers is not None:
+        scorers.update(run.scorers)
     if unfinished is not None:
         unfinished.remove()
     if spent is not None:

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field
 from lzu_export.errors import LzuError
 from lzu_export.manifest.comparison import Agreement, Parity
 from lzu_export.manifest.fields import Digest, FileName, Number
+from lzu_export.manifest.resampled import Resampled
 from lzu_export.manifest.seal import SEAL, manifest_text, seal
 from lzu_export.recipes.schema import AnyRecipe, FolderName
 from lzu_export.support.files import check_graph, parse_json, read_bytes, write_text
@@ -221,6 +222,8 @@ class Accuracy(Section):
     """Largest distance of `scores` in `agreement` from 1, by precision."""
     matched_limits: dict[str, float] = Field({})
     """Lowest share of PyTorch's detections that must be found, by precision."""
+    resampled: dict[str, Resampled] = Field({})
+    """The metric of the first engine on resampled sets, by the names of `engines`."""
     stream: Stream | None = None
     """Comparison frame by frame with PyTorch, for adaptive warps."""
 

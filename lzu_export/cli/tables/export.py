@@ -10,6 +10,7 @@ from rich.text import Text
 from lzu_export.cli.tables.engines import STATUS, emulated, engine_columns, engine_rows
 from lzu_export.cli.tables.streams import stream_notes
 from lzu_export.evaluation.datasets import told_frames
+from lzu_export.evaluation.resampling import told_difference
 from lzu_export.manifest.comparison import AGREEMENTS
 from lzu_export.manifest.schema import (
     ROUNDING_NOTE,
@@ -76,7 +77,8 @@ def verdicts(outcomes: "Sequence[Outcome]") -> list[str]:
             subject = (mine.dataset, mine.frames, mine.metric)
             if subject == (theirs.dataset, theirs.frames, theirs.metric):
                 gain = mine.engines[key][mine.metric] - theirs.engines[key][mine.metric]
-                said.insert(0, f"{gain:+.2f} {mine.metric}")
+                resampled = (each.resampled.get(key) for each in (mine, theirs))
+                said.insert(0, told_difference(gain, mine.metric, *resampled))
         precision = key.partition("/")[2]
         found.append(f"{name} against {comparison.base}, {precision}: {', '.join(said)}")
     return found

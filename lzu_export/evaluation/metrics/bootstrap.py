@@ -1,6 +1,6 @@
 """Percentile bootstrap over sequences (Efron and Tibshirani, 1993, chapter 13)."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -55,14 +55,32 @@ def intervals(
     Raises:
         LzuError: there are fewer than two sequences.
     """
+    drawn = [differences(each) for each in draws(sequences, resamples=resamples, seed=seed)]
+    return {
+        name: interval(value, [each[name] for each in drawn], sequences, level=level)
+        for name, value in differences(np.arange(sequences)).items()
+    }
+
+
+def draws(sequences: int, *, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Yield sets of as many sequences, by their indices, drawn with replacement.
+
+    Raises:
+        LzuError: there are fewer than two sequences.
+    """
     if sequences < 2:
         raise LzuError("a bootstrap needs frames of at least two sequences; evaluate more frames")
     random = np.random.Generator(np.random.PCG64(seed))
-    drawn = [differences(random.integers(sequences, size=sequences)) for _ in range(resamples)]
+    for _ in range(resamples):
+        yield random.integers(sequences, size=sequences)
+
+
+def interval(value: float, drawn: Sequence[float], sequences: int, *, level: float) -> Interval:
+    """Return the percentile interval of a value from its values in the drawn sets.
+
+    Sets without a value, nan, are left out.
+    """
+    known = [each for each in drawn if not np.isnan(each)]
     tail = 100 * (1 - level) / 2
-    found = {}
-    for name, value in differences(np.arange(sequences)).items():
-        known = [each[name] for each in drawn if not np.isnan(each[name])]
-        low, high = np.percentile(known, [tail, 100 - tail]) if known else (np.nan, np.nan)
-        found[name] = Interval(float(value), float(low), float(high), resamples, sequences)
-    return found
+    low, high = np.percentile(known, [tail, 100 - tail]) if known else (np.nan, np.nan)
+    return Interval(float(value), float(low), float(high), len(drawn), sequences)

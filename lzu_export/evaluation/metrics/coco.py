@@ -116,16 +116,23 @@ class Evaluation:
         The library accumulates its own per-image matches in the order of `places`, and copies each
         of them. Without `sizes` AP over all objects is returned alone, four times as fast.
         """
-        groups, params = self.matches()
-        names = ["AP", *(f"AP_{name}" for name in AREAS)]
-        if not sizes:
-            groups, names = groups[:: len(names)], names[:1]  # by class, then by size
-        params.imgIds = list(range(len(places)))
-        params.areaRng, params.areaRngLbl = params.areaRng[: len(names)], names
-        params.maxDets = params.maxDets[-1:]  # the other limits cost a third of the time
-        chosen = [group[i] for group in groups for i in places.tolist()]
-        precision = library.COCOevalAccumulate(params, chosen)["precision"]
-        return {name: 100 * _mean(precision[:, :, :, i, -1]) for i, name in enumerate(names)}
+        return _resampled(*self.matches(), places, sizes=sizes)
+
+
+def _resampled(
+    groups: Sequence[Sequence[Any]], params: Any, places: NDArray[np.int64], *, sizes: bool
+) -> dict[str, float]:
+    """Return AP and AP by size from matches by class and area, with images taken by their index."""
+    params = copy.copy(params)
+    names = ["AP", *(f"AP_{name}" for name in AREAS)]
+    if not sizes:
+        groups, names = groups[:: len(names)], names[:1]  # by class, then by size
+    params.imgIds = list(range(len(places)))
+    params.areaRng, params.areaRngLbl = params.areaRng[: len(names)], names
+    params.maxDets = params.maxDets[-1:]  # the other limits cost a third of the time
+    chosen = [group[i] for group in groups for i in places.tolist()]
+    precision = library.COCOevalAccumulate(params, chosen)["precision"]
+    return {name: 100 * _mean(precision[:, :, :, i, -1]) for i, name in enumerate(names)}
 
 
 def _mean(precision: NDArray[np.float64]) -> float:
@@ -198,6 +205,15 @@ class PartedEvaluation:
     def summary(self) -> dict[str, float]:
         """Return AP, AP50, AP75 and AP by size, 0..100; nan without objects."""
         return average(self.precision())
+
+    @property
+    def image_ids(self) -> Sequence[int]:
+        """Ids of the images, in the order of `resampled`."""
+        return self._images
+
+    def resampled(self, places: NDArray[np.int64]) -> float:
+        """Return AP with images taken (repeatedly) by their index in `image_ids`."""
+        return _resampled(self._groups, self._params, places, sizes=False)["AP"]
 
 
 def average(precision: NDArray[np.float64]) -> dict[str, float]:

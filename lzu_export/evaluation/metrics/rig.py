@@ -5,7 +5,7 @@ cameras suppress one another across the rig, and an attribute that a class canno
 by that class's usual one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -117,6 +117,15 @@ class RigScorer:
             **{name: summary[name] for name in names},
             **{f"AP {name}": values["AP"] for name, values in by_class.items()},
         }
+
+    def owners(self) -> list[Hashable]:
+        """Return the scenes, an entry each."""
+        return self._evaluation.sequence_ids
+
+    def resampled(self, places: NDArray[np.int64]) -> float:
+        """Return NDS of the scenes at these indices of `owners`."""
+        times = np.bincount(places, minlength=len(self._evaluation.sequence_ids))
+        return self._evaluation.resampled(times)["NDS"]
 
     def state(self) -> State | None:
         """Return the matches; None between the cameras of a sample."""

@@ -5,7 +5,7 @@ annotated one, and some 200 MB for COCO's matches; label maps are counted and di
 `restore` let a scorer continue after an interruption.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,11 @@ from lzu_export.evaluation.datasets import Sample, State
 from lzu_export.evaluation.metrics.coco import AREAS, PartedEvaluation, average
 from lzu_export.evaluation.metrics.nuscenes import NuScenesEvaluation
 from lzu_export.evaluation.metrics.nuscenes_objects import DEMO, Objects, camera_objects
-from lzu_export.evaluation.metrics.segmentation import SegmentationEvaluation
+from lzu_export.evaluation.metrics.segmentation import (
+    Counts,
+    SegmentationEvaluation,
+    mean_iou,
+)
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.postprocess3d import Detections3d
 from lzu_export.runtime.segmenter import Segmentation
@@ -92,6 +96,7 @@ class BoxScorer:
         self._evaluation: PartedEvaluation | None = PartedEvaluation(categories, areas)
         self._matched = 0
         self._images: list[int] = []
+        self._sequences: dict[int, int | str] = {}
         self._truth = _Rows(7, np.float64)  # class, x, y, width, height, area, iscrowd
         self._found = _Rows(6, np.float32)  # class, x1, y1, x2, y2, score
 
@@ -99,6 +104,7 @@ class BoxScorer:
         """Count one image."""
         truth: BoxTruth = sample.truth
         self._images.append(sample.number)
+        self._sequences[sample.number] = sample.sequence
         objects = [
             [
                 each["category_id"],
@@ -123,14 +129,33 @@ class BoxScorer:
         precisions = [self._of_class(label).precision() for label in range(1, self._count + 1)]
         return average(np.concatenate(precisions, axis=2))
 
+    def owners(self) -> list[int | str]:
+        """Return the sequence of each image; empty for sets too large to be resampled."""
+        self._match()
+        if self._evaluation is None:
+            return []
+        return [self._sequences[image] for image in self._evaluation.image_ids]
+
+    def resampled(self, places: NDArray[np.int64]) -> float:
+        """Return AP of the images at these indices of `owners`."""
+        assert self._evaluation is not None, "it has owners"
+        return self._evaluation.resampled(places)
+
     def state(self) -> State:
         """Return the counts."""
         images = np.array(self._images, np.int64)
-        return {"images": images, **self._truth.state("truth"), **self._found.state("found")}
+        owners = np.array([self._sequences[image] for image in self._images])
+        return {
+            "images": images,
+            "sequences": owners,
+            **self._truth.state("truth"),
+            **self._found.state("found"),
+        }
 
     def restore(self, state: State) -> None:
         """Continue from the counts of another scorer."""
         self._images = state["images"].tolist()
+        self._sequences = dict(zip(self._images, state["sequences"].tolist(), strict=True))
         self._truth.restore(state, "truth")
         self._found.restore(state, "found")
         self._match()
@@ -205,12 +230,36 @@ class LabelScorer:
     def __init__(self, classes: tuple[str, ...]) -> None:
         """Start with nothing counted."""
         self._evaluation = SegmentationEvaluation(classes)
+        self._sequences: list[int | str] = []
+        self._images: list[NDArray[np.int64]] = []  # (2, n) cells that are not 0, and their counts
 
     def add(self, sample: Sample, prediction: Segmentation) -> None:
         """Count one image."""
+        before = self._whole
         name = f"frame {sample.number}"
         truth = np.where(prediction.labels == IGNORED, IGNORED, sample.truth)
         self._evaluation.add(truth, prediction.labels, name=name)
+        counts = (self._whole - before).ravel()
+        cells = np.flatnonzero(counts)
+        self._images.append(np.stack([cells, counts[cells]]))
+        self._sequences.append(sample.sequence)
+
+    @property
+    def _whole(self) -> Counts:
+        """Counts of whole images: the sum over the bands."""
+        found: Counts = self._evaluation.counts[1:].sum(axis=0)
+        return found
+
+    def owners(self) -> list[int | str]:
+        """Return the sequence of each image."""
+        return self._sequences
+
+    def resampled(self, places: NDArray[np.int64]) -> float:
+        """Return mIoU of the images at these indices of `owners`."""
+        shape = self._evaluation.counts.shape[1:]
+        cells, counts = np.concatenate([self._images[i] for i in places.tolist()], axis=1)
+        total = np.bincount(cells, weights=counts, minlength=shape[0] * shape[1])
+        return 100 * mean_iou(total.astype(np.int64).reshape(shape))
 
     def summary(self) -> dict[str, float]:
         """Return mIoU, mIoU near boundaries and by band, and the IoU of every class, in points."""
@@ -222,11 +271,19 @@ class LabelScorer:
 
     def state(self) -> State:
         """Return the counts."""
-        return {"counts": self._evaluation.counts}
+        return {
+            "counts": self._evaluation.counts,
+            "sequences": np.array(self._sequences),
+            "cells": np.concatenate([np.empty((2, 0), np.int64), *self._images], axis=1),
+            "cells an image": np.array([each.shape[1] for each in self._images]),
+        }
 
     def restore(self, state: State) -> None:
         """Continue from the counts of another scorer."""
         self._evaluation.counts = state["counts"]
+        self._sequences = state["sequences"].tolist()
+        ends = np.cumsum(state["cells an image"])[:-1]
+        self._images = np.split(state["cells"], ends, axis=1)
 
 
 class SpaceScorer:
@@ -248,6 +305,15 @@ class SpaceScorer:
         """Return NDS without velocity and attribute (NDS*), mAP, mATE, mASE and mAOE."""
         summary = self._evaluation.summary()
         return {name: summary[name] for name in ("NDS*", "mAP", "mATE", "mASE", "mAOE")}
+
+    def owners(self) -> list[Hashable]:
+        """Return the sequences, an entry each."""
+        return self._evaluation.sequence_ids
+
+    def resampled(self, places: NDArray[np.int64]) -> float:
+        """Return NDS* of the sequences at these indices of `owners`."""
+        times = np.bincount(places, minlength=len(self._evaluation.sequence_ids))
+        return self._evaluation.resampled(times)["NDS*"]
 
     def state(self) -> State:
         """Return the matches."""
