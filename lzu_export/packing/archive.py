@@ -24,11 +24,15 @@ def write_archive(path: Path, entries: Mapping[str, Content], bundle: Path) -> d
         Sizes in bytes by name, in the order of the archive.
 
     Raises:
-        LzuError: the archive cannot be written, or would lie in the bundle.
+        LzuError: the archive cannot be written, would lie in the bundle, or would replace a file
+            that is no archive.
     """
     if bundle.resolve() in path.resolve().parents:
         raise LzuError(f"{path} lies in the bundle that is packed; name another place (--out)")
     sizes: dict[str, int] = {}
+    with readable_os_errors(str(path)):
+        if path.is_file() and path.stat().st_size and not tarfile.is_tarfile(path):
+            raise LzuError(f"{path} is no archive and stays as it is; name another place (--out)")
     with (
         readable_os_errors(str(path)),
         replacing(path, named=True) as new,

@@ -7,6 +7,7 @@ order of `CUDA_DEVICE_ORDER`. nvidia-smi counts all of them in another order.
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 
 from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.support.cuda_driver import LIBRARY, find_driver
@@ -20,9 +21,10 @@ def device_number(number: int | None = None) -> int:
     """Return the number of the GPU to use: the given one, else that of `LZU_DEVICE`, else 0.
 
     Raises:
-        LzuError: `LZU_DEVICE` is no number.
+        LzuError: the given one, or `LZU_DEVICE`, is no number.
     """
     if number is not None:
+        check_number(number)
         return number
     text = os.environ.get(VARIABLE, "").strip() or "0"
     if not text.isdecimal():
@@ -33,14 +35,30 @@ def device_number(number: int | None = None) -> int:
     return int(text)
 
 
+def check_number(number: object) -> None:
+    """Refuse what is no number of a GPU, such as PyTorch's name of one.
+
+    Raises:
+        LzuError: see above.
+    """
+    if not isinstance(number, Integral) or isinstance(number, bool):
+        raise LzuError(
+            f"device is {number!r}, which is no number of a GPU; give 0, 1, ... as CUDA counts them"
+        )
+
+
 @contextmanager
 def using_device(number: int | None) -> Iterator[None]:
     """Run the engines of a block, and of programs that it starts, on the GPU of this number.
 
     The number is the process's: it holds in all threads. None changes nothing.
+
+    Raises:
+        LzuError: the given one is no number.
     """
     before = os.environ.get(VARIABLE)
     if number is not None:
+        check_number(number)
         os.environ[VARIABLE] = str(number)
     try:
         yield

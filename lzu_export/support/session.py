@@ -69,11 +69,16 @@ class Session(Protocol):
         """Run once on inputs by name and return outputs by name.
 
         Raises:
-            LzuError: an input is missing, unknown, or of another dtype or shape.
+            LzuError: an input is missing, unknown, or of another dtype or shape, or the session is
+                closed.
         """
 
     def close(self) -> None:
         """Release the engine's resources; a second call does nothing."""
+
+
+CLOSED = "the session is closed; open another"
+"""Message of the error of a run on a session that was closed."""
 
 
 class StatefulSession(Session, Protocol):

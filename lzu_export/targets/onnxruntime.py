@@ -14,7 +14,7 @@ from lzu_export.errors import LzuError
 from lzu_export.support.device import device_number, refuse_absent_here
 from lzu_export.support.extras import broken, is_whole
 from lzu_export.support.interleave import Plan, Subject, subject, take_turns
-from lzu_export.support.session import Arrays, Session, TensorSpec, check_inputs
+from lzu_export.support.session import CLOSED, Arrays, Session, TensorSpec, check_inputs
 from lzu_export.targets.provider_library import LIBRARIES, plug
 
 if not is_whole(ort):  # the rest of the module after one of its two packages was removed
@@ -91,14 +91,16 @@ class OnnxRuntimeSession(Session):
         if (library := LIBRARIES.get(provider)) is not None:
             plugged = plug(ort, library, options, device=device, graph=graph, keep=keep)
             self.device = plugged.device
-            self._session = _open(model, options)
-            plugged.check(self._session)
+            session = _open(model, options)
+            plugged.check(session)
         else:
             wanted = self._wanted(provider, device)
-            self._session = _open(model, options, providers=wanted)
-            self._refuse_others(wanted)
-        self.inputs = tuple(_spec(each) for each in self._session.get_inputs())
-        self.outputs = tuple(_spec(each) for each in self._session.get_outputs())
+            session = _open(model, options, providers=wanted)
+            _refuse_others(session, wanted)
+        self._session: Any = session
+        self._provider = str(session.get_providers()[0])
+        self.inputs = tuple(_spec(each) for each in session.get_inputs())
+        self.outputs = tuple(_spec(each) for each in session.get_outputs())
 
     def _wanted(self, provider: str, device: int | None) -> list[Provider]:
         """Return the providers to ask for, with the options that choose the GPU.
@@ -116,34 +118,37 @@ class OnnxRuntimeSession(Session):
             wanted = [_on_device(*each, self.device) for each in wanted]
         return wanted
 
-    def _refuse_others(self, wanted: Sequence[Provider]) -> None:
-        """Refuse a session that runs on other providers, or on another GPU, than those asked for.
-
-        Raises:
-            LzuError: see above.
-        """
-        got = self._session.get_providers()
-        taken = self._session.get_provider_options()
-        for place, (name, options) in enumerate(wanted):
-            if got[place : place + 1] != [name]:
-                raise _not_on(name, f"runs on {' and '.join(got)}")
-            number = options.get(DEVICE_ID)
-            if number is not None and (chosen := taken[name].get(DEVICE_ID)) != number:
-                raise _not_on(f"{name} of GPU {number}", f"took GPU {chosen}")
-
     @property
     def provider(self) -> str:
         """ONNX Runtime's name of the provider that executes."""
-        return str(self._session.get_providers()[0])
+        return self._provider
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once; see `support.session.Session`."""
+        if self._session is None:
+            raise LzuError(CLOSED)
         check_inputs(self.inputs, inputs)
         values = self._session.run(None, dict(inputs))
         return {spec.name: value for spec, value in zip(self.outputs, values, strict=True)}
 
     def close(self) -> None:
-        """Do nothing: ONNX Runtime frees a session with its object."""
+        """Drop ONNX Runtime's session, which frees it; a second call does nothing."""
+        self._session = None
+
+
+def _refuse_others(session: Any, wanted: Sequence[Provider]) -> None:
+    """Refuse a session that runs on other providers, or on another GPU, than those asked for.
+
+    Raises:
+        LzuError: see above.
+    """
+    got, taken = session.get_providers(), session.get_provider_options()
+    for place, (name, options) in enumerate(wanted):
+        if got[place : place + 1] != [name]:
+            raise _not_on(name, f"runs on {' and '.join(got)}")
+        number = options.get(DEVICE_ID)
+        if number is not None and (chosen := taken[name].get(DEVICE_ID)) != number:
+            raise _not_on(f"{name} of GPU {number}", f"took GPU {chosen}")
 
 
 def _open(model: Path | bytes, options: Any, **more: Any) -> Any:

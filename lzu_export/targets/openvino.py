@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.graph.dialect import PRODUCTS, Dialect
 from lzu_export.manifest.schema import SHIPPED_NOTE
-from lzu_export.support.session import Arrays, Session, TensorSpec, check_inputs
+from lzu_export.support.session import CLOSED, Arrays, Session, TensorSpec, check_inputs
 from lzu_export.targets.base import Target
 
 if TYPE_CHECKING:
@@ -211,17 +211,20 @@ class OpenVinoSession(Session):
             raise LzuError(f"OpenVINO cannot open {name}: {reason}") from error
         self.inputs = tuple(_spec(each.get_any_name(), each) for each in self._model.inputs)
         self.outputs = tuple(map(_spec, self._names, self._model.outputs))
-        self._request = self._model.create_infer_request()
+        self._request: Any = self._model.create_infer_request()
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """Run once; see `support.session.Session`."""
+        if self._request is None:
+            raise LzuError(CLOSED)
         check_inputs(self.inputs, inputs)
         results = self._request.infer(dict(inputs))
         values = (results[place] for place in range(len(self._names)))
         return {name: np.array(value) for name, value in zip(self._names, values, strict=True)}
 
     def close(self) -> None:
-        """Do nothing: OpenVINO frees a model with its object."""
+        """Drop OpenVINO's objects, which frees them; a second call does nothing."""
+        self._request = self._model = None
 
 
 @cache

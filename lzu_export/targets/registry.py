@@ -8,6 +8,7 @@ from typing import cast
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes.targets import TARGETS
+from lzu_export.support.device import check_number
 from lzu_export.targets.base import Target
 
 DEFAULT_TARGET = "onnxruntime"
@@ -47,8 +48,10 @@ def refuse_idle(device: int | None, targets: Iterable[str], provider: str = "cpu
         provider: ONNX Runtime's provider.
 
     Raises:
-        LzuError: a GPU was asked for, and every engine runs on the CPU.
+        LzuError: a GPU was asked for, and every engine runs on the CPU; or that is no number.
     """
+    if device is not None:
+        check_number(device)
     if device is None or provider != "cpu" or any(find(each).on_device for each in targets):
         return
     raise LzuError(

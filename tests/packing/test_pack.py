@@ -258,6 +258,19 @@ def test_a_changed_file_is_not_packed(bundle: Path) -> None:
     assert [each.name for each in bundle.parent.iterdir()] == ["bundle"]
 
 
+@pytest.mark.parametrize("text", ["", "notes of a day"])
+def test_only_archives_and_empty_files_are_replaced(text: str, bundle: Path) -> None:
+    out = bundle.parent / "out"
+    out.write_text(text)
+    if text:
+        with pytest.raises(LzuError, match="out is no archive and stays as it is; name another"):
+            pack(bundle, "onnxruntime", out=out)
+        assert out.read_text() == text
+        out.unlink()
+    first = pack(bundle, "onnxruntime", out=out).path.read_bytes()
+    assert pack(bundle, "onnxruntime", out=out).path.read_bytes() == first
+
+
 def test_an_interrupted_archive_leaves_nothing(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

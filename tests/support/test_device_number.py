@@ -1,7 +1,9 @@
 """The number of a GPU: which one counts, and which is refused."""
 
 import os
+import re
 import threading
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,7 @@ from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.support import device
 from lzu_export.support.cuda_driver import Driver
 from lzu_export.support.device import VARIABLE, check_device, device_number, using_device
+from lzu_export.targets.registry import refuse_idle
 
 
 def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,6 +23,22 @@ def test_an_argument_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv(VARIABLE, wrong)
         with pytest.raises(LzuError, match=f"LZU_DEVICE is '{wrong}', which is no number of a GPU"):
             device_number()
+
+
+@pytest.mark.parametrize("wrong", ["cuda:1", "1", 1.0, True])
+def test_what_is_no_number_is_refused_before_anything_reads_it(
+    wrong: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+    def enter() -> None:
+        with using_device(wrong):
+            pytest.fail("the block runs")
+
+    for use in (lambda: device_number(wrong), lambda: refuse_idle(wrong, ["onnxruntime"]), enter):
+        with pytest.raises(LzuError, match=re.escape(f"device is {wrong!r}, which is no number")):
+            use()
+    assert VARIABLE not in os.environ
 
 
 def test_a_number_holds_in_a_block_for_threads_and_programs(

@@ -41,6 +41,16 @@ def test_a_file_and_its_bytes_run_alike(model: onnx.ModelProto, tmp_path: Path) 
         np.testing.assert_array_equal(session.run({"x": x})["y"], -x)
 
 
+def test_a_closed_session_runs_no_more(model: onnx.ModelProto) -> None:
+    session = OnnxRuntimeSession(model.SerializeToString(), threads=1)
+    host = session.host("x")
+    session.close()
+    session.close()
+    with pytest.raises(LzuError, match="the session is closed; open another"):
+        session.run({"x": host})
+    assert session.provider == "CPUExecutionProvider"
+
+
 def test_an_operator_that_newer_releases_run_names_the_release(
     model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,10 @@ def test_a_session_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LzuError, match="OpenVINO cannot open the model: ") as caught:
         find("openvino").session(b"no model")
     assert "\n" not in str(caught.value)
+    session.close()
+    session.close()
+    with pytest.raises(LzuError, match="the session is closed; open another"):
+        session.run({"x": session.host("x")})
 
 
 @needs_openvino
