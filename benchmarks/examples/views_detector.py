@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from streets import EXPORTED, images_of, read_scenes
 from torch import nn
 
@@ -32,6 +31,7 @@ from lzu_benchmarks.train.figures import COLUMNS, gain_rows, machine, plain_gain
 from lzu_benchmarks.train.loss import detection_loss
 from lzu_benchmarks.train.schedule import Picks, Schedule, learn
 from lzu_benchmarks.train.setup import Setup
+from lzu_benchmarks.train.windows import VISIBLE, area
 from lzu_export.cli import exits
 from lzu_export.evaluation.metrics.coco import Evaluation, bootstrap_ap_differences
 from lzu_export.models.checkpoint import load_into, load_state
@@ -42,8 +42,6 @@ from lzu_export.support.interleave import Plan, ratio, subject, take_turns
 
 WINDOW = (120, 110, 400, 180)
 """x, y, width, height of the window in pixels of the frame: its middle, so mirrored frames fit."""
-VISIBLE = 0.3
-"""Share of a box within the window from which its object is learned there."""
 THRESHOLDS = ("candidates_per_level", "score_threshold", "iou_threshold", "max_detections")
 ANCHORS = ("octave_base_scale", "scales_per_octave", "ratios")
 """Recipe keys of the shipped detectors' post-processing."""
@@ -84,11 +82,6 @@ def targets_in(
         seen = share > 0
         ignored = frame.ignore[seen] | (share[seen] < VISIBLE)
         yield make_targets(setup, anchors, within[seen], frame.classes[seen], ignored)
-
-
-def area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the areas (n,) of boxes (n, 4)."""
-    return np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
 
 
 def train(

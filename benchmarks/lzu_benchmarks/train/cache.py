@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,13 +19,14 @@ from lzu_benchmarks.harness.workers import run_jobs, workers
 from lzu_benchmarks.scenes import LENGTH, Frame, render
 from lzu_benchmarks.scenes import Sequence as FrameSequence
 from lzu_benchmarks.train.assign import assign
-from lzu_benchmarks.train.setup import Setup, zoom
+from lzu_benchmarks.train.setup import Matrices, Setup, zoom
+from lzu_benchmarks.train.windows import seen_in
 from lzu_export.recipes import Recipe
+from lzu_export.recipes.sections import Window
 from lzu_export.runtime.preprocess import sampler
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.box_saliency import box_saliency
 
-VARIANTS = ("uniform", "fixed")
 EVERY = 10  # training frames are a second apart
 CHUNK = 8  # sequences rendered by one job
 JOB = 32  # frames rendered by one job
@@ -211,12 +213,20 @@ class TargetFile:
 
 
 def frame_targets(
-    setup: Setup, anchors: list[NDArray[np.float32]], frame: Frame
+    setup: Setup, anchors: list[NDArray[np.float32]], frame: Frame, window: Window | None = None
 ) -> tuple[Targets, Targets]:
-    """Compute the targets of a frame and of its mirror image."""
+    """Compute the targets of a frame, or of its window, and of its mirror image.
+
+    Objects of which a window shows too little are neither learned nor background there.
+    """
+    found, classes, ignore = frame.boxes, frame.classes, frame.ignore
+    if window is not None:
+        seen = seen_in(found, window)
+        found, classes = seen.boxes, classes[seen.objects]
+        ignore = ignore[seen.objects] | seen.ignored
     plain, mirrored = (
-        make_targets(setup, anchors, boxes / setup.label_scale, frame.classes, frame.ignore)
-        for boxes in (frame.boxes, mirror(frame.boxes, setup.source[1]))
+        make_targets(setup, anchors, boxes / setup.label_scale, classes, ignore)
+        for boxes in (found, mirror(found, setup.view[1]))
     )
     return plain, mirrored
 
@@ -244,29 +254,34 @@ def make_targets(
 
 
 class Cache:
-    """Training frames of both variants under a folder, made on first use and then memory-mapped.
+    """Training frames of the variants under a folder, made on first use and then memory-mapped.
 
     Args:
-        folder: folder of all caches; a frame takes about 170 kB per variant.
+        folder: folder of all caches; a frame takes about 170 kB per variant and window.
         setup: settings of the detectors.
-        saliency: saliency (h, w) of the fixed warp.
+        saliency: saliency (h, w) of the fixed warp; None leaves this variant out.
         sequences: number of training sequences, of 4 frames each.
         processes: number of rendering processes.
+        windows: windows of each frame, all of the setup's view size; None is the setup's own. Each
+            is an image of its own.
     """
 
     def __init__(
         self,
         folder: str | Path,
         setup: Setup,
-        saliency: NDArray[np.float64],
+        saliency: NDArray[np.float64] | None,
         *,
         sequences: int,
         processes: int = 2,
+        windows: Sequence[Window] | None = None,
     ) -> None:
-        self.folder = keyed_folder(folder, repr((setup, sequences)).encode(), saliency.tobytes())
-        self.count = sequences * len(range(0, LENGTH, EVERY))
+        shown: Sequence[Window | None] = windows or [setup.window]
+        map_key = b"" if saliency is None else saliency.tobytes()
+        self.folder = keyed_folder(folder, repr((setup, sequences, shown)).encode(), map_key)
+        self.count = sequences * len(range(0, LENGTH, EVERY)) * len(shown)
         if not (self.folder / "targets.npz").exists():
-            self._make(setup, saliency, sequences, processes)
+            self._make(setup, saliency, sequences, shown, processes)
         self.targets = TargetFile(self.folder / "targets.npz")
 
     def images(self, variant: str) -> NDArray[np.uint8]:
@@ -275,17 +290,25 @@ class Cache:
         return loaded
 
     def _make(
-        self, setup: Setup, saliency: NDArray[np.float64], sequences: int, processes: int
+        self,
+        setup: Setup,
+        saliency: NDArray[np.float64] | None,
+        sequences: int,
+        windows: Sequence[Window | None],
+        processes: int,
     ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         shape = (self.count, *setup.canvas, 3)
-        paths = {v: str(self.folder / f"{v}.npy") for v in VARIANTS}
-        for path in paths.values():
+        zooms = {"uniform": setup.zoom_matrices(None)}
+        if saliency is not None:
+            zooms["fixed"] = setup.zoom_matrices(saliency)
+        files = {str(self.folder / f"{variant}.npy"): each for variant, each in zooms.items()}
+        for path in files:
             np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
         first, available = SPLITS["train"]
         assert sequences <= available
         jobs = [
-            (setup, saliency, paths, first, start, min(start + CHUNK, sequences))
+            (setup, files, windows, first, start, min(start + CHUNK, sequences))
             for start in range(0, sequences, CHUNK)
         ]
         made = [t for part in run_jobs(_fill, jobs, processes) for t in part]
@@ -294,26 +317,30 @@ class Cache:
 
 def _fill(
     setup: Setup,
-    saliency: NDArray[np.float64],
-    paths: dict[str, str],
+    zooms: dict[str, Matrices],
+    windows: Sequence[Window | None],
     first: int,
     start: int,
     stop: int,
 ) -> list[Targets]:
-    """Render sequences start..stop into the files; return targets, plain, then mirrored."""
+    """Render sequences start..stop into files, each with its zoom; return targets.
+
+    Windows of a frame follow each other, each with its plain targets, then the mirrored ones.
+    """
     cv2.setNumThreads(1)
-    files = {v: np.load(path, mmap_mode="r+") for v, path in paths.items()}
-    matrices = {"uniform": setup.zoom_matrices(None), "fixed": setup.zoom_matrices(saliency)}
+    files = [(np.load(path, mmap_mode="r+"), matrices) for path, matrices in zooms.items()]
     anchors = setup.anchors()
-    frames = range(0, LENGTH, EVERY)
+    indices = range(0, LENGTH, EVERY)
     targets: list[Targets] = []
     for number in range(start, stop):
         sequence = FrameSequence(first + number)
-        for place, index in enumerate(frames):
-            frame = render(sequence, index)
-            for variant, file in files.items():
-                file[number * len(frames) + place] = zoom(frame.image, matrices[variant])
-            targets += frame_targets(setup, anchors, frame)
+        frames = [render(sequence, index) for index in indices]
+        place = number * len(indices) * len(windows)
+        for frame, window in product(frames, windows):
+            for file, matrices in files:
+                file[place] = zoom(frame.image, matrices, window)
+            targets += frame_targets(setup, anchors, frame, window)
+            place += 1
     return targets
 
 
@@ -321,4 +348,5 @@ def describe(setup: Setup) -> dict[str, Any]:
     """Return the setup as plain data for checkpoints and reports."""
     plain = asdict(setup)
     plain["config"] = setup.config.model_dump()
+    plain["window"] = setup.window and setup.window.model_dump()
     return plain

@@ -8,6 +8,7 @@ only the sampling of the image and the unzoom of the features differ.
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,13 +42,17 @@ from lzu_benchmarks.train.loss import detection_loss
 from lzu_benchmarks.train.network import ZoomedNetwork, outputs_of
 from lzu_benchmarks.train.schedule import Picks, Schedule, learn
 from lzu_benchmarks.train.setup import Setup, zoom
+from lzu_benchmarks.train.views import Views, views_of
 from lzu_export.cli import exits
+from lzu_export.errors import LzuError
 from lzu_export.models.retinanet import RetinaNet, build_retinanet, decode
+from lzu_export.recipes.sections import Window
+from lzu_export.runtime.detector import Kept
 from lzu_export.runtime.postprocess import suppress
+from lzu_export.runtime.postprocessing.views import merge_boxes
 
-SCORE_THRESHOLD = 0.05
-IOU_THRESHOLD = 0.5
-MAX_DETECTIONS = 100
+KEEP: dict[str, Any] = {"score_threshold": 0.05, "iou_threshold": 0.5, "max_detections": 100}
+"""Settings of the suppression."""
 CANDIDATES = 300  # per level
 
 
@@ -178,24 +183,25 @@ def found_in(
             boxes[i].numpy(),
             scores[i].numpy(),
             labels[i].numpy(),
-            score_threshold=SCORE_THRESHOLD,
-            iou_threshold=IOU_THRESHOLD,
-            max_detections=MAX_DETECTIONS,
+            **KEEP,
         )
         found.append(Found(kept.astype(np.float64), sure, kinds))
     return found
+
+
+def found_on(detector: Detector, setup: Setup, canvases: NDArray[np.uint8]) -> list[Found]:
+    """Return the detections of each of some canvases (N, H_c, W_c, 3), in pixels of the view."""
+    return [
+        found for _, outputs in outputs_of(detector, canvases) for found in found_in(outputs, setup)
+    ]
 
 
 def detect(
     detector: Detector, setup: Setup, canvases: NDArray[np.uint8], frame_ids: list[int]
 ) -> list[dict[str, Any]]:
     """Return COCO detections in source pixels of zoomed frames (N, H_c, W_c, 3)."""
-    results = []
-    for start, outputs in outputs_of(detector, canvases):
-        found = found_in(outputs, setup)
-        for frame_id, each in zip(frame_ids[start : start + len(found)], found, strict=True):
-            results += each.to_coco(frame_id)
-    return results
+    found = found_on(detector, setup, canvases)
+    return [box for n, each in zip(frame_ids, found, strict=True) for box in each.to_coco(n)]
 
 
 def predict_split(
@@ -203,30 +209,76 @@ def predict_split(
     setup: Setup,
     saliency: NDArray[np.float64] | None,
     limit: int | None = None,
+    windows: Sequence[Window] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return COCO detections on the validation split."""
+    """Return COCO detections on the validation split.
+
+    The detector sees every window of a frame, by default the setup's. The boxes of several windows
+    are merged as the runtime merges those of views.
+    """
     cv2.setNumThreads(1)
     matrices = setup.zoom_matrices(saliency)
-    canvases, ids = [], []
+    shown: Sequence[Window | None] = windows or [setup.window]
+    canvases, frames = [], []
     for sample in open_demo("val", limit):
-        canvases.append(zoom(sample.image, matrices))
-        ids.append(sample.frame_id)
-    return detect(detector, setup, np.stack(canvases), ids)
+        canvases += [zoom(sample.image, matrices, window) for window in shown]
+        frames.append((sample.frame_id, sample.image.shape[:2]))
+    found = found_on(detector, setup, np.stack(canvases))
+    results = []
+    for i, (frame_id, size) in enumerate(frames):
+        parts = found[i * len(shown) : (i + 1) * len(shown)]
+        results += in_frame(parts, shown, size).to_coco(frame_id)
+    return results
+
+
+def in_frame(
+    found: Sequence[Found], windows: Sequence[Window | None], size: tuple[int, int]
+) -> Found:
+    """Return the detections of all windows of a frame of `size` (height, width), in its pixels."""
+    corners = [(0, 0) if window is None else (window.x, window.y) for window in windows]
+    moved = [
+        Found(each.boxes + np.tile(corner, 2), each.scores, each.labels)
+        for each, corner in zip(found, corners, strict=True)
+    ]
+    if len(moved) == 1:
+        return moved[0]
+    kept = [Kept(each.boxes.astype(np.float32), each.scores, each.labels) for each in moved]
+    merged = merge_boxes(kept, windows, size, **KEEP)
+    return Found(merged.boxes.astype(np.float64), merged.scores, merged.labels)
 
 
 def run_variant(
-    variant: str, setup: Setup, saliency: NDArray[np.float64], options: argparse.Namespace
+    variant: str,
+    seed: int,
+    name: str,
+    views: Views,
+    saliency: NDArray[np.float64] | None,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Train and save one variant, then detect with the saved file on the validation split."""
+    """Train and save one variant, then detect with the saved file on the validation split.
+
+    The files are `name`.pth, in OUT for the first seed and in WORK for others, and
+    WORK/`name`.detections.json.
+    """
+    setup, windows = views
     chosen = saliency if variant == "fixed" else None
-    cache = Cache(options.cache, setup, saliency, sequences=options.sequences)
+    cache = Cache(options.cache, setup, saliency, sequences=options.sequences, windows=windows)
+    schedule = schedule_of(options, name, seed=seed)
+    # A window is an image of its own: the number of steps stays that of whole frames.
+    schedule = replace(schedule, epochs=schedule.epochs / len(windows or [None]))
     watch = Stopwatch()
-    detector, losses = train(setup, chosen, cache, schedule_of(options, variant, seed=options.seed))
-    seconds = watch.seconds
-    detector.save_and_load(options.out / f"{variant}.pth", setup.record(variant, chosen))
-    detections = predict_split(detector.eval(), setup, chosen, options.frames)
-    (options.work / f"{variant}.detections.json").write_text(json.dumps(detections))
-    return {"variant": variant, "seconds": seconds, "steps": len(losses), "loss": losses[-1]}
+    detector, losses = train(setup, chosen, cache, schedule)
+    figures = {"variant": variant, "seed": seed, **watch.figures(losses)}
+    folder: Path = options.out if seed == options.seeds[0] else options.work
+    detector.save_and_load(folder / f"{name}.pth", setup.record(variant, chosen))
+    detections = predict_split(detector.eval(), setup, chosen, options.frames, windows)
+    (options.work / f"{name}.detections.json").write_text(json.dumps(detections))
+    return figures
+
+
+def named(variant: str, seed: int, options: argparse.Namespace) -> str:
+    """Return the name of a run's files: the variant, with the seed if it is not the first."""
+    return variant if seed == options.seeds[0] else f"{variant}-{seed}"
 
 
 def detector_parser(
@@ -249,6 +301,18 @@ def detector_record(module: str, setup: Setup, options: argparse.Namespace) -> d
     return {**origin(module), "seed": options.seed, "setup": describe(setup)}
 
 
+def checked(options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        LzuError: a window and tiles, or the fixed warp of a part of the frame, are asked for.
+    """
+    if options.window and options.tiles:
+        raise LzuError("--window and --tiles are two ways to cut a frame; give one of them")
+    if (options.window or options.tiles) and options.variants != ["uniform"]:
+        raise LzuError("a window or tiles are shown evenly; give --variants uniform as well")
+
+
 @exits.ending()
 def main() -> None:
     """Run the command line."""
@@ -257,21 +321,47 @@ def main() -> None:
         "--antialias", action="store_true", help="sample both variants without aliasing"
     )
     parser.add_argument("--variants", nargs="+", default=["uniform", "fixed"])
+    parser.add_argument("--seeds", type=int, nargs="+", help="several, in place of --seed")
+    parser.add_argument("--scale", type=float, default=Setup.scale, help="canvas over view")
+    parser.add_argument(
+        "--window", type=int, nargs=4, metavar=("X", "Y", "WIDTH", "HEIGHT"), help="seen part"
+    )
+    parser.add_argument(
+        "--tiles", metavar="ROWSxCOLUMNS", help="seen parts, each on a whole frame's canvas"
+    )
     options = parse(parser)
+    options.seeds = options.seeds or [options.seed]
+    checked(options)
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    setup = Setup(fwhm=options.fwhm, bandwidth=options.bandwidth, antialias=options.antialias)
-    saliency = fixed_saliency(setup, training_boxes(SALIENCY_SEQUENCES, 2))
-    np.save(out / "saliency.npy", saliency.astype(np.float32))
-    saliency = np.load(out / "saliency.npy").astype(np.float64)
+    setup = Setup(
+        scale=options.scale,
+        fwhm=options.fwhm,
+        bandwidth=options.bandwidth,
+        antialias=options.antialias,
+    )
+    views = views_of(setup, options.window, options.tiles)
+    saliency = None
+    if "fixed" in options.variants:
+        saliency = fixed_saliency(setup, training_boxes(SALIENCY_SEQUENCES, 2))
+        np.save(out / "saliency.npy", saliency.astype(np.float32))
+        saliency = np.load(out / "saliency.npy").astype(np.float64)
     with rendering():
-        Cache(options.cache, setup, saliency, sequences=options.sequences)
-    jobs = [(variant, setup, saliency, options) for variant in options.variants]
-    results = run_jobs(run_variant, jobs, len(jobs))
-    record = {**detector_record("lzu_benchmarks.train.det", setup, options), "results": results}
+        Cache(
+            options.cache, views.setup, saliency, sequences=options.sequences, windows=views.windows
+        )
+    jobs = [
+        (variant, seed, named(variant, seed, options), views, saliency, options)
+        for seed in options.seeds
+        for variant in options.variants
+    ]
+    results = run_jobs(run_variant, jobs, min(2, len(jobs)))
+    record = detector_record("lzu_benchmarks.train.det", views.setup, options)
+    record |= {"windows": [w.model_dump() for w in views.windows or ()], "results": results}
     write_json(options.work / "training.json", record)
     if set(options.variants) == {"uniform", "fixed"}:
-        figures = compare(options.work, options.frames)
+        runs = [{v: named(v, seed, options) for v in options.variants} for seed in options.seeds]
+        figures = compare(options.work, options.frames, runs)
         write_json(options.work / "figures.json", figures)
         (out / "README.md").write_text(readme(figures, record))
         print_result(options.json, {**record, "figures": figures}, readme(figures, record))

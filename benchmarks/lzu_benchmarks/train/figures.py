@@ -13,33 +13,54 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.demo.dataset import open_demo
 from lzu_export.evaluation.metrics.bootstrap import Interval
-from lzu_export.evaluation.metrics.coco import AREAS, Evaluation, bootstrap_ap_difference
+from lzu_export.evaluation.metrics.coco import AREAS, Evaluation, bootstrap_ap_differences
 
+VARIANTS = ("uniform", "fixed")
+PLAIN = ({variant: variant for variant in VARIANTS},)
+"""Names of the files of one seed."""
 COLUMNS = ("AP", "AP50", "AP75", *(f"AP_{name}" for name in AREAS))
 
 
-def compare(work: Path, limit: int | None = None) -> dict[str, Any]:
-    """Evaluate WORK/{uniform,fixed}.detections.json on the validation split.
+def compare(
+    work: Path, limit: int | None = None, runs: Sequence[Mapping[str, str]] = PLAIN
+) -> dict[str, Any]:
+    """Evaluate detections of `uniform` and `fixed` on the validation split.
+
+    Args:
+        work: folder of the detections, NAME.detections.json.
+        limit: largest number of frames.
+        runs: for every seed the names of both variants' detections.
 
     Returns:
-        Plain data: `accuracy` and `classes` by variant, `gain` of fixed over uniform with its
-        bootstrap interval, and the numbers of frames, sequences and objects.
+        Plain data: `accuracy` and `classes` by variant and `gain` of fixed over uniform with its
+        bootstrap interval, all averaged over seeds, `seeds` with every seed's accuracy, and the
+        numbers of frames, sequences and objects.
     """
     dataset = open_demo("val", limit)
     truth = dataset.coco_ground_truth()
     found = {
-        variant: Evaluation(truth, json.loads((work / f"{variant}.detections.json").read_text()))
-        for variant in ("uniform", "fixed")
+        name: Evaluation(truth, json.loads((work / f"{name}.detections.json").read_text()))
+        for run in runs
+        for name in run.values()
     }
-    gain = bootstrap_ap_difference(truth, found["uniform"], found["fixed"])
+    seeds = [{v: found[name].summary() for v, name in run.items()} for run in runs]
+    classes = [{v: found[name].by_class() for v, name in run.items()} for run in runs]
+    pairs = {"gain": [(run["uniform"], run["fixed"]) for run in runs]}
+    gain = bootstrap_ap_differences(truth, found, pairs)["gain"]
     return {
-        "accuracy": {variant: each.summary() for variant, each in found.items()},
-        "classes": {variant: each.by_class() for variant, each in found.items()},
+        "accuracy": {v: mean_of([each[v] for each in seeds]) for v in VARIANTS},
+        "classes": {v: mean_of([each[v] for each in classes]) for v in VARIANTS},
         "gain": {name: vars(interval) for name, interval in gain.items()},
+        "seeds": seeds,
         "frames": len(dataset),
         "sequences": len({sequence for sequence, _ in dataset.keys}),
         "objects": sum(not a["iscrowd"] for a in truth["annotations"]),
     }
+
+
+def mean_of(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the means of values by name."""
+    return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
 
 
 def readme(figures: Mapping[str, Any], options: Mapping[str, Any]) -> str:
@@ -63,6 +84,7 @@ def readme(figures: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     limits = [round(area[1] ** 0.5) for area in list(AREAS.values())[:-1]]
     seconds = ", ".join(f"{r['variant']} {r['seconds']:.0f} s" for r in options["results"])
     steps = options["results"][0]["steps"]
+    seeds = sorted({r["seed"] for r in options["results"]})
     interval = next(iter(gain.values()))
     return "\n".join(
         [
@@ -77,8 +99,10 @@ def readme(figures: Mapping[str, Any], options: Mapping[str, Any]) -> str:
             f"    {options['command']}",
             "",
             f"Training took {seconds}, one thread each, side by side on {options['machine']},",
-            f"{steps} steps, seed {options['seed']}. The weights are stored in half precision; the",
-            "figures are of the stored files.",
+            f"{steps} steps, seed {', '.join(map(str, seeds))}. The weights are stored in half "
+            "precision; the",
+            "figures are those of the stored files"
+            + (", averaged over seeds." if len(seeds) > 1 else "."),
             "",
             f"COCO AP on {figures['frames']} frames of {figures['sequences']} held-out sequences "
             f"({figures['objects']} objects);",
@@ -93,10 +117,18 @@ def readme(figures: Mapping[str, Any], options: Mapping[str, Any]) -> str:
             "|---|---|---|",
             *per_class,
             "",
-            "One seed: how far AP moves from one training to the next is not in the interval.",
+            *seed_lines(figures["seeds"]),
             "",
         ]
     )
+
+
+def seed_lines(seeds: Sequence[Mapping[str, Mapping[str, float]]]) -> list[str]:
+    """Return Markdown lines on how AP moves from one training to the next."""
+    if len(seeds) == 1:
+        return ["One seed: how far AP moves from one training to the next is not in the interval."]
+    each = [f"{v} " + ", ".join(f"{seed[v]['AP']:.2f}" for seed in seeds) for v in VARIANTS]
+    return [f"AP of every seed: {'; '.join(each)}."]
 
 
 def made_by(record: Mapping[str, Any]) -> list[str]:

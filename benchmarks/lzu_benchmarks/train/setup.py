@@ -9,7 +9,7 @@ from lzu_benchmarks.scenes import CLASSES
 from lzu_benchmarks.scenes.camera import SOURCE_SIZE
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.networks import RetinaNetConfig
-from lzu_export.recipes.sections import Normalisation
+from lzu_export.recipes.sections import Normalisation, Window
 from lzu_export.tasks.training import training_record
 from lzu_export.warp.anchors import grid_anchors
 from lzu_export.warp.geometry import (
@@ -49,13 +49,15 @@ def demo_config() -> RetinaNetConfig:
 class Setup:
     """All settings of a detector besides weights and saliency. Sizes are (height, width).
 
-    Mean and standard deviation are per channel in the order of the image (BGR), on the scale
-    0..255.
+    `window` is the part of the frame that the detector sees; None is the whole frame. `scale` is
+    the canvas size over that of the window. Mean and standard deviation are per channel in the
+    order of the image (BGR), on the scale 0..255.
     """
 
     config: RetinaNetConfig = field(default_factory=demo_config)
     source: tuple[int, int] = SOURCE_SIZE
     scale: float = 0.5
+    window: Window | None = None
     lattice: tuple[int, int] = (31, 51)
     fwhm: float = 10.0
     amplitude: float = 1.0
@@ -65,9 +67,15 @@ class Setup:
     std: tuple[float, float, float] = (64.0, 64.0, 64.0)
 
     @property
+    def view(self) -> tuple[int, int]:
+        """Size of the part of the frame that the detector sees."""
+        return self.source if self.window is None else (self.window.height, self.window.width)
+
+    @property
     def canvas(self) -> tuple[int, int]:
         """Size of the zoomed image before padding."""
-        return int(self.source[0] * self.scale), int(self.source[1] * self.scale)
+        # The slack is that of a recipe's canvas.
+        return int(self.view[0] * self.scale + 1e-6), int(self.view[1] * self.scale + 1e-6)
 
     @property
     def network_input(self) -> tuple[int, int]:
@@ -86,8 +94,8 @@ class Setup:
 
     @property
     def label_scale(self) -> NDArray[np.float64]:
-        """(4,) source pixels per canvas pixel for boxes x1, y1, x2, y2."""
-        y, x = canvas_to_source(self.canvas, self.source)
+        """(4,) pixels of the view per canvas pixel for boxes x1, y1, x2, y2."""
+        y, x = canvas_to_source(self.canvas, self.view)
         return np.array([x, y, x, y])
 
     def record(self, variant: str, saliency: NDArray[np.float64] | None = None) -> dict[str, str]:
@@ -102,6 +110,7 @@ class Setup:
             {
                 "variant": variant,
                 "source": list(self.source),
+                "crop": self.window and self.window.model_dump(),
                 "scale": self.scale,
                 "sampler": "antialiased" if self.antialias else "bilinear",
                 "warp.lattice": list(self.lattice),
@@ -129,12 +138,12 @@ class Setup:
         return separable_knots(chosen, self.fwhm)
 
     def zoom_matrices(self, saliency: NDArray[np.float64] | None) -> Matrices:
-        """Return rows (H_c, H) and columns (W_c, W) that zoom the source to the canvas.
+        """Return rows (H_c, H) and columns (W_c, W) that zoom the view to the canvas.
 
-        Per channel, canvas = rows @ source @ columns.T.
+        Per channel, canvas = rows @ view @ columns.T.
         """
         knots_x, knots_y = self.knots(saliency)
-        axes = zip(zoom_positions(knots_x, knots_y, self.canvas), self.source, strict=True)
+        axes = zip(zoom_positions(knots_x, knots_y, self.canvas), self.view, strict=True)
         rows, columns = (
             axis_weights(
                 positions, n, support=antialias_support(positions, n) if self.antialias else 1.0
@@ -162,9 +171,13 @@ class Setup:
         return matrices
 
 
-def zoom(image: NDArray[np.uint8], matrices: Matrices) -> NDArray[np.uint8]:
-    """Sample (H, W, 3) uint8 onto the canvas (H_c, W_c, 3), rounded to uint8."""
+def zoom(
+    image: NDArray[np.uint8], matrices: Matrices, window: Window | None = None
+) -> NDArray[np.uint8]:
+    """Sample a frame (H, W, 3) uint8, or its window, onto the canvas (H_c, W_c, 3) uint8."""
     rows, columns = matrices
+    if window is not None:
+        image = image[window.y :, window.x :][: window.height, : window.width]
     height, width, channels = image.shape
     tall = rows @ image.reshape(height, width * channels).astype(np.float32)
     wide = columns @ tall.reshape(len(rows), width, channels)

@@ -68,22 +68,16 @@ class Views:
 
     def _boxes(self, found: Sequence[Kept]) -> Kept:
         """Suppress the boxes of all views together."""
-        whole = [found[0]]
-        for kept, window in zip(found[1:], self._windows, strict=True):
-            inside = ~cut_boxes(kept.boxes, window, self._context.geometry.source)
-            whole.append(Kept(kept.boxes[inside], kept.scores[inside], kept.labels[inside]))
-        boxes, scores, labels = (np.concatenate([each[i] for each in whole]) for i in range(3))
         limits = self._context.thresholds
-        merged = suppress(
-            boxes,
-            scores,
-            labels,
+        return merge_boxes(
+            found,
+            (None, *self._windows),
+            self._context.geometry.source,
             score_threshold=limits.score_threshold,
             iou_threshold=1.0 if limits.iou_threshold is None else limits.iou_threshold,
             max_detections=limits.max_detections,
             class_agnostic=limits.class_agnostic,
         )
-        return Kept(*merged)
 
     def _labels(self, found: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """Take each pixel's label from its finest view."""
@@ -96,6 +90,30 @@ class Views:
             chosen = self._finest[rows, columns] == number
             labels[rows, columns][chosen] = each[chosen]
         return labels
+
+
+def merge_boxes(
+    found: Sequence[Kept],
+    windows: Sequence[Window | None],
+    source: tuple[int, int],
+    **limits: Any,
+) -> Kept:
+    """Suppress the boxes of several views of a frame together, after those that inner edges cut.
+
+    Args:
+        found: detections of each view, in pixels of the frame.
+        windows: window that each view shows; None is the whole frame.
+        source: (height, width) of the frame.
+        limits: keyword arguments of `suppress`.
+    """
+    whole = []
+    for kept, window in zip(found, windows, strict=True):
+        inside = np.ones(len(kept.boxes), bool)
+        if window is not None:
+            inside = ~cut_boxes(kept.boxes, window, source)
+        whole.append(Kept(kept.boxes[inside], kept.scores[inside], kept.labels[inside]))
+    boxes, scores, labels = (np.concatenate([each[i] for each in whole]) for i in range(3))
+    return Kept(*suppress(boxes, scores, labels, **limits))
 
 
 def window_geometry(recipe: GenericRecipe, window: Window) -> CanvasGeometry:
