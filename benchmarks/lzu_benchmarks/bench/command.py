@@ -23,7 +23,8 @@ from lzu_benchmarks.bench.contender import Contender, Store, open_bundles
 from lzu_benchmarks.bench.latencies import latency_groups
 from lzu_benchmarks.bench.options import EXPORT_ONLY, Options, parse
 from lzu_benchmarks.harness.latency_table import NOISE
-from lzu_benchmarks.report.page import NOTHING, number, rows_of, sentences, write_pages
+from lzu_benchmarks.report.page import write_pages
+from lzu_benchmarks.report.rows import NOTHING, number, rows_of, sentences
 from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, write_report
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError

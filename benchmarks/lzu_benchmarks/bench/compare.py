@@ -105,6 +105,7 @@ def _measure_bundle(
             build_seconds=engine.build_seconds or None,
             score=scores.get(engine.name),
             parity=parities[engine.target, engine.precision],
+            lowerings=engine.lowerings,
             failed=bundle.failed.get(engine.name, ""),
         )
         for engine in bundle.asked

@@ -13,7 +13,7 @@ from pydantic import Field
 from lzu_benchmarks.harness.flops import Flops
 from lzu_benchmarks.harness.latency_results import EngineLatency, LatencyRun
 from lzu_export.errors import readable_os_errors
-from lzu_export.manifest.schema import Agreement, Number, Parity
+from lzu_export.manifest.schema import Agreement, Lowering, Number, Parity
 from lzu_export.support.files import write_text
 from lzu_export.support.section import Section
 
@@ -43,6 +43,8 @@ class EngineResult(Section):
     build_seconds: float | None
     score: Score | None
     parity: Parity
+    lowerings: tuple[Lowering, ...] = ()
+    """What expresses each warp of the engine's graph, and why."""
     failed: str = ""
     """Reason why the engine failed although it should run here; empty if it ran."""
 
