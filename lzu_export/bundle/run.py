@@ -1,6 +1,5 @@
 """Run a bundle over frames and write annotated pictures or a video, and result files."""
 
-import json
 import os
 import shutil
 import signal
@@ -15,6 +14,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lzu_export.bundle.load import load
+from lzu_export.bundle.result_files import (
+    IMAGES_FILE,
+    check_formats,
+    remove_stale,
+    write_bytes,
+    write_results,
+    written_before,
+)
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.inputs.images import IMAGES, encode_image
@@ -38,8 +45,6 @@ from lzu_export.support.progress import Reporter
 from lzu_export.tasks.present import Presenter
 from lzu_export.tasks.registry import find_task
 
-RESULTS_FILE = "results.json"
-IMAGES_FILE = "images.json"
 DRAW_ABOVE = 0.3
 """Lowest score drawn by default: a metric needs unlikely detections too, a viewer does not."""
 
@@ -60,14 +65,17 @@ def apply(
     cameras: Cameras | None = None,
     most: int | None = None,
     seconds: float | None = None,
+    formats: Sequence[str] = ("json",),
     engine: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Predict in every frame of `source`, writing pictures and `results.json` into `out`.
+    """Predict in every frame of `source`, writing pictures and results into `out`.
 
     Images keep their names; a video or a camera becomes NAME.mp4. For boxes, results.json is a COCO
     results list; for boxes in space it holds boxes in metres; for segmentation it holds the shares
-    of the classes, and the label maps are in the folder `labels`. Image ids number the frames from
-    1 in the order read; images.json gives their names, sizes, times in seconds and the categories.
+    of the classes, and the label maps are in the folder `labels`. coco.json is a COCO data set of
+    boxes in the frame, with scores. results.csv has a row for every box, or for every class in a
+    frame. Image ids number the frames from 1 in the order read; images.json gives their names,
+    sizes, times in seconds and the categories.
     Pictures show detections whose score is at least `draw_above`; the results hold all. Nothing is
     written where an image, or the first frame of a video or a camera, is refused. Where a video or
     a camera ends early, changes the size of its frames, or has a frame on which the engine fails,
@@ -83,6 +91,7 @@ def apply(
         cameras: calibration of the cameras, for boxes in space.
         most: number of frames after which the run ends.
         seconds: time after which the run ends, by the frames' own times.
+        formats: formats of the results: `json`, `coco` and `csv`.
         engine: further arguments of `load`, such as the precision, a score threshold, or the pixel
             format of a pipeline's frames; all other sources give BGR.
 
@@ -92,7 +101,8 @@ def apply(
         are missing, `incomplete`, a sentence.
 
     Raises:
-        LzuError: the bundle, source, a frame or its camera is unfit, or `out` cannot be written.
+        LzuError: the bundle, source, a frame or its camera is unfit, the results have no form of
+            that format, or `out` cannot be written.
     """
     _check_source_format(source, check_pixel_format(engine.get("pixel_format", "bgr")))
     with ExitStack() as stack:
@@ -105,6 +115,7 @@ def apply(
         if seconds is not None and opened.rate is None:
             raise LzuError("--seconds is for videos and cameras; limit images by --frames")
         _spare(opened, origin, out)
+        before = written_before(out)
         with (
             _staged(out) as folder,
             _stopped_by_signal(opened),
@@ -112,11 +123,14 @@ def apply(
         ):
             recipe = predictor.recipe
             presenter = find_task(recipe.task).presenter(recipe, folder, draw_above)
+            check_formats(formats, presenter, recipe.task)
             taken = _in_bgr(_limited(opened, most, seconds), predictor.pixel_format)
             predicted = partial(_predict, predictor, cameras=cameras, source=source)
             shown = predictor if show_warp else None
             done = _present(opened, taken, predicted, presenter, folder, shown, advance)
-            _write_results(folder, presenter, done.images, origin, recipe.classes)
+            about = _about(done.images, origin, recipe.classes)
+            write_results(folder, presenter, about, formats)
+        remove_stale(out, before, formats)
         for remark in (*opened.notes(), *done.remarks):
             report.note(remark)
     return done.counts(presenter, out)
@@ -176,18 +190,10 @@ def _present(
     return _Done(images, total, problem, remarks)
 
 
-def _write_results(
-    folder: Path,
-    presenter: Presenter,
-    images: list[dict[str, Any]],
-    source: str,
-    classes: Sequence[str],
-) -> None:
-    """Write the results, and what they are about."""
+def _about(images: list[dict[str, Any]], source: str, classes: Sequence[str]) -> dict[str, Any]:
+    """Return what the results are about, the content of images.json."""
     categories = [{"id": i, "name": name} for i, name in enumerate(classes, start=1)]
-    about = {"images": images, "categories": categories, "source": source}
-    write_json(folder / RESULTS_FILE, presenter.results())
-    write_json(folder / IMAGES_FILE, about)
+    return {"images": images, "categories": categories, "source": source}
 
 
 def _image(number: int, each: TimedFrame) -> dict[str, Any]:
@@ -412,14 +418,4 @@ def write_picture(path: Path, picture: Frame) -> None:
     Raises:
         LzuError: the format cannot hold the picture, or the file cannot be written.
     """
-    _write(path, encode_image(picture, path))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON."""
-    _write(path, (json.dumps(value, indent=1) + "\n").encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with readable_os_errors(path.name):
-        path.write_bytes(content)
+    write_bytes(path, encode_image(picture, path))

@@ -65,8 +65,12 @@ def run(
     cameras: Cameras = None,
     precision: Precision = None,
     draw_above: Annotated[
-        float, typer.Option(min=0, max=1, help="Lowest score drawn; results.json holds all.")
+        float, typer.Option(min=0, max=1, help="Lowest score drawn; the results hold all.")
     ] = 0.3,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Results as json (default), coco or csv; repeatable."),
+    ] = None,
     engine: EngineOptions,
     fit: Fit = None,
     results: ResultOptions,
@@ -79,8 +83,10 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict in frames: pictures of what is found, and results in results.json.
+    """Predict in frames: pictures of what is found, and results.
 
+    Results are results.json in the task's own form; --format coco writes boxes as a COCO data
+    set, coco.json, and --format csv a table, results.csv.
     A camera runs until it is interrupted (Ctrl-C), which writes the results. Exit
     status: 0 success; 2 an input is unfit; 4 a video or a camera ended early, whose results up to
     there are written.
@@ -100,6 +106,7 @@ def run(
         cameras=read_cameras(cameras) if cameras else None,
         most=most,
         seconds=seconds,
+        formats=formats or ["json"],
         engine={
             "precision": precision,
             "fit": fit_of(fit, resize),

@@ -1,6 +1,7 @@
 """Write each task's predictions: annotated images and result files."""
 
-from typing import Any, ClassVar, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from lzu_export.inputs.frame import Frame
 from lzu_export.runtime.cameras import Camera
@@ -24,3 +25,22 @@ class Presenter(Protocol):
 
     def results(self) -> Any:
         """Return the content of results.json."""
+
+
+@runtime_checkable
+class Tabular(Protocol):
+    """A presenter whose results are a table, too."""
+
+    columns: ClassVar[tuple[str, ...]]
+    """Names of the columns behind the frame's."""
+
+    def rows(self) -> Iterable[tuple[int, Sequence[Any]]]:
+        """Yield the number of the frame and the values of each row."""
+
+
+@runtime_checkable
+class InCoco(Protocol):
+    """A presenter whose results are boxes of COCO, too."""
+
+    def coco(self) -> list[dict[str, Any]]:
+        """Return COCO results: image_id, category_id, bbox (x, y, width, height), score."""

@@ -1,5 +1,6 @@
 """Write detections, for `run`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,10 +15,11 @@ class BoxPresenter:
     """Draws boxes on the frame, and collects a COCO results list."""
 
     what: ClassVar[str] = "detections"
+    columns: ClassVar[tuple[str, ...]] = ("class", "score", "x1", "y1", "x2", "y2")
 
     def __init__(self, recipe: Recipe, folder: Path, lowest: float) -> None:
         """Take `lowest`, the lowest score that is drawn; results hold all detections."""
-        self._lowest = lowest
+        self._lowest, self._classes = lowest, recipe.classes
         self._found: list[dict[str, Any]] = []
 
     @property
@@ -36,3 +38,14 @@ class BoxPresenter:
     def results(self) -> list[dict[str, Any]]:
         """Return the COCO results."""
         return self._found
+
+    def coco(self) -> list[dict[str, Any]]:
+        """Return the COCO results."""
+        return self._found
+
+    def rows(self) -> Iterator[tuple[int, list[Any]]]:
+        """Yield each box: class, score, and corners in pixels of the frame."""
+        for each in self._found:
+            x, y, width, height = each["bbox"]
+            name = self._classes[each["category_id"] - 1]
+            yield each["image_id"], [name, each["score"], x, y, x + width, y + height]

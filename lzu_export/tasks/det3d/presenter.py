@@ -1,5 +1,6 @@
 """Write boxes in space, for `run`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,10 @@ class SpacePresenter:
     """Draws boxes on the frame and from above; collects boxes in the camera's and the ego frame."""
 
     what: ClassVar[str] = "detections"
+    columns: ClassVar[tuple[str, ...]] = (
+        *("class", "score", "attribute", "x", "y", "z"),
+        *("length", "height", "width", "yaw", "velocity_x", "velocity_z"),
+    )
 
     def __init__(self, recipe: Recipe, folder: Path, lowest: float) -> None:
         """Take `lowest`, the lowest score that is drawn; results hold all detections."""
@@ -59,6 +64,14 @@ class SpacePresenter:
     def results(self) -> list[dict[str, Any]]:
         """Return the boxes with named values, in metres, radians and metres per second."""
         return self._found
+
+    def rows(self) -> Iterator[tuple[int, list[Any]]]:
+        """Yield each box in the camera's frame, in metres, radians and metres per second."""
+        for each in self._found:
+            box, name = each["box"], self._classes[each["category_id"] - 1]
+            sizes = [box["size"][side] for side in ("length", "height", "width")]
+            place = [*box["centre"], *sizes, box["yaw"], *box["velocity"]]
+            yield each["image_id"], [name, each["score"], each["attribute"], *place]
 
 
 def _named(box: Any, sizes: tuple[str, str, str]) -> dict[str, Any]:

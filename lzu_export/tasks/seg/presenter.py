@@ -1,5 +1,6 @@
 """Write label maps, for `run`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ class LabelPresenter:
     """Draws classes as colours; writes label maps as PNG and collects the share of each class."""
 
     what: ClassVar[str] = "label maps"
+    columns: ClassVar[tuple[str, ...]] = ("label_map", "class", "share")
 
     def __init__(self, recipe: Recipe, folder: Path, lowest: float) -> None:
         """Take the folder; label maps are written to `folder`/labels."""
@@ -66,3 +68,9 @@ class LabelPresenter:
     def results(self) -> list[dict[str, Any]]:
         """Return the paths of the label maps, and the share of each class."""
         return self._shares
+
+    def rows(self) -> Iterator[tuple[int, list[Any]]]:
+        """Yield the share of each class in each frame, with the path of the label map."""
+        for each in self._shares:
+            for name, share in each["shares"].items():
+                yield each["image_id"], [each["file_name"], name, share]
