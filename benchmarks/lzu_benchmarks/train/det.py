@@ -263,9 +263,7 @@ def run_variant(
     setup, windows = views
     chosen = saliency if variant == "fixed" else None
     cache = Cache(options.cache, setup, saliency, sequences=options.sequences, windows=windows)
-    schedule = schedule_of(options, name, seed=seed)
-    # A window is an image of its own: the number of steps stays that of whole frames.
-    schedule = replace(schedule, epochs=schedule.epochs / len(windows or [None]))
+    schedule = schedule_over(windows, schedule_of(options, name, seed=seed))
     watch = Stopwatch()
     detector, losses = train(setup, chosen, cache, schedule)
     figures = {"variant": variant, "seed": seed, **watch.figures(losses)}
@@ -274,6 +272,11 @@ def run_variant(
     detections = predict_split(detector.eval(), setup, chosen, options.frames, windows)
     (options.work / f"{name}.detections.json").write_text(json.dumps(detections))
     return figures
+
+
+def schedule_over(windows: Sequence[Window] | None, schedule: Schedule) -> Schedule:
+    """Return the schedule of as many steps when every window of a frame is an image of its own."""
+    return replace(schedule, epochs=schedule.epochs / len(windows or [None]))
 
 
 def named(variant: str, seed: int, options: argparse.Namespace) -> str:
