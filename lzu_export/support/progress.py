@@ -1,4 +1,8 @@
-"""Progress reporting on stderr: stages and counted steps."""
+"""Progress reporting on stderr: stages and counted steps.
+
+A terminal shows a spinner or a bar, and then a check mark with the seconds. Elsewhere, such as in
+the log of a CI job, each stage is a line when it begins.
+"""
 
 import time
 from collections.abc import Iterator
@@ -34,7 +38,7 @@ class Reporter:
     @contextmanager
     def steps(self, title: str, total: int | None) -> Iterator["Counter"]:
         """Show a bar of `total` steps while the block runs, and a check mark afterwards."""
-        started = time.monotonic()
+        started = self._begin(title)
         with self._bars() as bar:
             yield Counter(bar, bar.add_task(visible(title), total=total))
         self._done(title, started)
@@ -51,15 +55,27 @@ class Reporter:
             BarColumn(),
             MofNCompleteColumn(),
         )
-        return Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
+        return Progress(
+            *columns,
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
 
     @contextmanager
     def working(self, title: str) -> Iterator[None]:
         """Show a spinner while the block runs, and a check mark with its seconds afterwards."""
-        started = time.monotonic()
+        started = self._begin(title)
         with self.console.status(Text(visible(title))):
             yield
         self._done(title, started)
+
+    def _begin(self, title: str) -> float:
+        """Print the line of a stage where no terminal shows it, and return the time."""
+        if not self.console.is_terminal:
+            self.console.print(f"  {title} ...", soft_wrap=True)
+        return time.monotonic()
 
     def _done(self, title: str, started: float) -> None:
         """Print the line that replaces a spinner or a bar, on terminals only."""

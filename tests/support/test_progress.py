@@ -8,7 +8,7 @@ from lzu_export.support.terminal import Terminal
 
 
 def test_a_spinner_ends_as_a_check_mark_with_its_seconds() -> None:
-    """Where someone watches; elsewhere nothing is left."""
+    """Where someone watches; elsewhere a stage is a line as it begins."""
     for terminal in (True, False):
         stream = io.StringIO()
         report = Reporter()
@@ -19,6 +19,8 @@ def test_a_spinner_ends_as_a_check_mark_with_its_seconds() -> None:
             advance(2)
         shown = [line for line in stream.getvalue().splitlines() if "\N{CHECK MARK}" in line]
         assert len(shown) == (2 if terminal else 0)
+        if not terminal:
+            assert stream.getvalue() == "  tracing the model ...\n  accuracy on demo ...\n"
         if terminal:
             assert re.search(r"tracing the model  .*\d\.\d s", shown[0])
             assert re.search(r"accuracy on demo  .*\d\.\d s", shown[1])
