@@ -20,16 +20,20 @@ def latency_tables(run: LatencyRun) -> Group:
     title = f"Latency, ms a query{NOISE if run.noise else ''}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
     table.add_column("engine", overflow="fold")
-    headings = ["p50", "p90", "p90 es", "p99", "ratio"]
+    tail = any(each.end_to_end.p99 is not None for each in run.engines.values())
+    headings = ["p50", "p90", "p90 es", *(["p99"] if tail else []), "ratio"]
     headings += ["pre", "engine", "nms", "post", "alone\np50"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, each in run.engines.items():
         whole = each.end_to_end
-        estimate = "-" if whole.p90_estimate is None else f"{whole.p90_estimate:.2f}"
+        estimate, p99 = (
+            "-" if each is None else f"{each:.2f}" for each in (whole.p90_estimate, whole.p99)
+        )
         compared = "-" if each.ratio is None else f"{each.ratio.value:.3f}"
         stages = [f"{each.stages[stage].p50:.2f}" for stage in STAGES]
-        cells = [f"{whole.p50:.2f}", f"{whole.p90:.2f}", estimate, f"{whole.p99:.2f}", compared]
+        cells = [f"{whole.p50:.2f}", f"{whole.p90:.2f}", estimate, *([p99] if tail else [])]
+        cells.append(compared)
         table.add_row(
             visible(name), *cells, *stages, f"{each.engine.p50:.2f}" if each.engine else "-"
         )

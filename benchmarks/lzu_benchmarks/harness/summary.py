@@ -9,6 +9,8 @@ from lzu_export.support.section import Section
 
 MILLISECOND = 1e6
 """One millisecond in nanoseconds."""
+FEWEST_FOR_P99 = 100
+"""Fewest queries whose 99th percentile by nearest rank is not the maximum."""
 
 
 class Percentiles(Section):
@@ -19,8 +21,9 @@ class Percentiles(Section):
     minimum: float
     p50: float
     p90: float
-    p99: float
-    """99th percentile by nearest rank; the maximum if fewer than 100 queries were timed."""
+    p99: float | None
+    """99th percentile by nearest rank; None if fewer than 100 queries were timed, of
+    which it is the maximum."""
     p90_estimate: float | None
     """MLPerf's early-stopping estimate: p90 is at most this, at 99 % confidence. None if fewer
     than 64 queries were timed."""
@@ -44,7 +47,7 @@ def percentiles(nanoseconds: Sequence[int]) -> Percentiles:
         minimum=min(values),
         p50=nearest_rank(values, 0.5),
         p90=nearest_rank(values, 0.9),
-        p99=nearest_rank(values, 0.99),
+        p99=nearest_rank(values, 0.99) if len(values) >= FEWEST_FOR_P99 else None,
         p90_estimate=estimate(values, 0.9, CONFIDENCE),
         p99_estimate=estimate(values, 0.99, CONFIDENCE),
     )

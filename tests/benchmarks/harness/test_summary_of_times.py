@@ -15,4 +15,5 @@ def test_percentiles_are_milliseconds() -> None:
     assert found.p90_estimate is not None
     assert found.p90 < found.p90_estimate <= 100
     assert found.p99_estimate is None
+    assert percentiles(range(1, 100)).p99 is None, "it could not be told from the maximum"
     assert stage_times(timings([2_000_000] * 3))["engine"].p50 == 2
