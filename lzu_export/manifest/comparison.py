@@ -99,6 +99,15 @@ class Agreement(Section):
     """Number of the reference's detections, or of pixels."""
     compared: Literal["scores", "pixels"] = "scores"
     """Meaning of `scores`: `pixels` for segmentation, `scores` for the other tasks."""
+    spread: tuple[Number, Number] | None = None
+    """Ratios between which 90 % of the matched scores are, weighted as in `scores`, to 0.001: a
+    mean of 1 may hide scores that rise and fall. None where no scores are compared."""
+
+    def __str__(self) -> str:
+        """Return `scores`, with `spread` if there is one."""
+        if self.spread is None:
+            return f"{self.scores:.3f}"
+        return f"{self.scores:.3f} [{self.spread[0]:.2f}, {self.spread[1]:.2f}]"
 
     @property
     def called(self) -> str:

@@ -16,8 +16,14 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.manifest.comparison import Agreement
 from lzu_export.recipes import Recipe
-from lzu_export.tasks.base import Sums
 from lzu_export.tasks.registry import find_task
+
+STEP, LARGEST = 0.001, 2.0
+"""Width of the bins of the histogram of score ratios, and the ratio of its last bin's middle, in
+which larger ratios count."""
+BINS = round(LARGEST / STEP) + 1
+SPREAD = (0.05, 0.95)
+"""Shares of the matched scores below the ends of `Agreement.spread`."""
 
 
 class Tally:
@@ -30,7 +36,8 @@ class Tally:
             LzuError: there is no such task.
         """
         self._task = find_task(task)
-        self._sums = np.zeros(len(Sums._fields))
+        self._sums = np.zeros(4)
+        self._ratios = np.zeros(BINS)
 
     def add(self, mine: Any, theirs: Any, weight: float = 1.0) -> None:
         """Count one frame's predictions.
@@ -40,9 +47,12 @@ class Tally:
             theirs: predictions of the reference.
             weight: weight of a difference, from 0 to 1, see `Reference.strength`.
         """
-        own, partnered, everything, count = self._task.agreement(mine, theirs)
+        own, partnered, everything, count, ratios = self._task.agreement(mine, theirs)
         own, everything = (partnered + weight * (each - partnered) for each in (own, everything))
         self._sums += np.array((own, partnered, everything, count))
+        values = np.nan_to_num(1 + weight * (ratios[0] - 1)).clip(0, LARGEST)
+        places = np.rint(values / STEP).astype(np.int64)
+        self._ratios += np.bincount(places, weights=ratios[1], minlength=BINS)
 
     def result(self) -> Agreement:
         """Return the agreement over all counted frames."""
@@ -55,15 +65,25 @@ class Tally:
             matched=partnered / everything if everything else 0.0,
             count=int(count),
             compared=compared,
+            spread=self._spread(),
         )
+
+    def _spread(self) -> tuple[float, float] | None:
+        """Return the ratios between which the matched scores are, see `Agreement.spread`."""
+        below = np.cumsum(self._ratios)
+        if not below[-1]:
+            return None
+        low, high = (int(np.searchsorted(below, share * below[-1])) for share in SPREAD)
+        return round(low * STEP, 3), round(high * STEP, 3)
 
     def state(self) -> NDArray[np.float64]:
         """Return the sums so far, for `restore`."""
-        return self._sums.copy()
+        return np.concatenate([self._sums, self._ratios])
 
     def restore(self, state: NDArray[np.float64]) -> None:
         """Continue from the sums that `state` returned."""
-        self._sums = np.array(state, np.float64).reshape(len(Sums._fields))
+        whole = np.array(state, np.float64).reshape(len(self._sums) + len(self._ratios))
+        self._sums, self._ratios = np.split(whole, [len(self._sums)])
 
 
 class Agreements:

@@ -25,6 +25,9 @@ Outputs = Mapping[str, NDArray[Any]]
 """Final outputs of one frame by name."""
 
 
+NO_RATIOS = np.empty((2, 0))
+
+
 class Sums(NamedTuple):
     """Agreement of one frame's predictions with a reference's, in sums over the frame.
 
@@ -41,6 +44,9 @@ class Sums(NamedTuple):
     """Sum of the scores of all the reference's detections; or number of its pixels with a class."""
     number: float
     """Number of the reference's detections; or number of its pixels with a class."""
+    ratios: NDArray[np.float64] = NO_RATIOS
+    """(2, n) scores of the engine over those of the reference, for detections that both have, and
+    the reference's scores, which weight them; empty for label maps."""
 
 
 class Task(ABC):

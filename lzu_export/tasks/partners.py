@@ -24,8 +24,9 @@ def sums_of_scores(mine: Any, theirs: Any, nearness: NDArray[np.float64], least:
     partner = partners(np.where(equal & (nearness >= least), nearness, -np.inf))
     found = partner >= 0
     scores = np.asarray(theirs.scores, np.float64)
-    own = np.asarray(mine.scores, np.float64)[partner[found]]
-    return Sums(own.sum(), scores[found].sum(), scores.sum(), len(scores))
+    own, weights = np.asarray(mine.scores, np.float64)[partner[found]], scores[found]
+    ratios = np.stack([own / np.maximum(weights, 1e-12), weights])
+    return Sums(own.sum(), weights.sum(), scores.sum(), len(scores), ratios)
 
 
 def partners(nearness: NDArray[np.float64]) -> NDArray[np.intp]:

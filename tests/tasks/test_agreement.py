@@ -37,13 +37,31 @@ def agreement(mine: object, theirs: object, task: str = "det") -> Agreement:
 def test_equal_detections_agree_in_any_order() -> None:
     back = slice(None, None, -1)
     mine = found(BOXES[back], SCORES[back], (1, 1, 0))
-    assert agreement(mine, found()) == Agreement(scores=1.0, matched=1.0, count=3)
+    same = Agreement(scores=1.0, matched=1.0, count=3, spread=(1.0, 1.0))
+    assert agreement(mine, found()) == same
 
 
 def test_confidences_that_fall_alike_are_seen_though_the_order_stays() -> None:
     got = agreement(found(scores=SCORES * np.float32(0.54)), found())
     assert got.scores == pytest.approx(0.54)
     assert got.matched == pytest.approx(1.0)
+
+
+def test_a_mean_of_one_does_not_hide_scores_that_rise_and_fall() -> None:
+    """The spread holds 90 % of the matched scores, by the reference's; 0.9 of 1.8 rose here."""
+    factors = np.array([1.2, 0.7, 1.0], np.float32)
+    got = agreement(found(scores=SCORES * factors), found())
+    assert got.scores == pytest.approx(1.0)
+    assert got.spread == (0.7, 1.2)
+    assert str(got) == "1.000 [0.70, 1.20]"
+    rare = np.full(200, 0.5, np.float32)
+    boxes = (np.arange(200)[:, None] * 30 + [0, 0, 10, 10]).astype(np.float32)
+    mine, theirs = rare.copy(), found(boxes, rare, (0,) * 200)
+    mine[:4] = 0.1  # 2 % of the weight are outside
+    assert agreement(found(boxes, mine, (0,) * 200), theirs).spread == (1.0, 1.0)
+    mine[:60] *= 3
+    assert agreement(found(boxes, mine, (0,) * 200), theirs).spread == (1.0, 2.0), "no larger bin"
+    assert str(Agreement(scores=0.75, matched=1.0, count=20, compared="pixels")) == "0.750"
 
 
 def test_the_sure_ones_weigh_most() -> None:
@@ -130,6 +148,7 @@ def test_agreements_follow_an_evaluation_and_go_on(tmp_path: object) -> None:
     again.add("low", [found()])
     assert again.result()["low"].scores == pytest.approx((0.8 + 1 + 1) / 3)
     assert again.result()["low"].count == 9
+    assert again.result()["low"].spread == (0.8, 1.0)
     assert list(first.result()) == ["low"]
 
 

@@ -89,10 +89,11 @@ def score_notes(bundle: str, accuracy: Accuracy) -> list[str]:
     low = {k: v for k, v in accuracy.agreement.items() if not k.endswith("/fp32")}
     if not low:
         return []
-    figures = ", ".join(f"{k.replace('/', ' ')} {v.scores:.3f}" for k, v in low.items())
+    figures = ", ".join(f"{k.replace('/', ' ')} {v}" for k, v in low.items())
     called = next(iter(low.values())).called
     over = " over PyTorch's" if called == AGREEMENTS["scores"] else ""
-    return [f"{bundle}, {called}{over}:", f"  {figures}"]
+    spread = ", [90 % of them]" if any(each.spread for each in low.values()) else ""
+    return [f"{bundle}, {called}{over}{spread}:", f"  {figures}"]
 
 
 def _interval(ratio: Ratio) -> str:
