@@ -22,8 +22,9 @@ from lzu_benchmarks.report.schema import (
     Pictures,
     Score,
 )
-from lzu_export.evaluation.datasets import open_dataset
+from lzu_export.evaluation.datasets import Scorer, open_dataset
 from lzu_export.evaluation.evaluate import Timing, evaluate
+from lzu_export.evaluation.resampling import resampled_first
 from lzu_export.evaluation.resume import Unfinished, key_of
 from lzu_export.manifest.schema import (
     ROUNDING_NOTE,
@@ -164,7 +165,12 @@ def _scores(
     as_stored = dataset in (None, NO_DATASET) and frames is None and bundle.provider == "cpu"
     if stored is not None and as_stored and runs <= set(stored.engines):
         scores = {
-            name: Score(metrics=metrics, how=_how(name), agreement=stored.agreement.get(name))
+            name: Score(
+                metrics=metrics,
+                how=_how(name),
+                agreement=stored.agreement.get(name),
+                resampled=stored.resampled.get(name),
+            )
             for name, metrics in stored.engines.items()
         }
         scores["pytorch"] = Score(metrics=stored.pytorch, how="")
@@ -180,7 +186,7 @@ def _scores(
     if dataset is None:  # the recipe's own data set, and its own number of frames
         frames = frames or bundle.manifest.recipe.evaluation.frames
     opened = open_dataset(name, frames, bundle.manifest.task, bundle.manifest.recipe)
-    spent = Timing()
+    spent, scorers = Timing(), dict[str, Scorer]()
     title = f"accuracy of {bundle.folder.name} on {opened.name}"
     with ExitStack() as stack:  # close all engines here: timing needs the device's memory
         predictors = _predictors(bundle, stack)
@@ -195,11 +201,19 @@ def _scores(
                 agreements=agreements,
                 unfinished=unfinished,
                 spent=spent,
+                scorers=scorers,
             )
+    with report.working("resampling the frames for intervals"):
+        resampled = resampled_first(scorers)
     report.note(f"  accuracy: {spent}")
     agreed = agreements.result() if agreements is not None else {}
     scores = {
-        name: Score(metrics=metrics, how=_how(name), agreement=agreed.get(name))
+        name: Score(
+            metrics=metrics,
+            how=_how(name),
+            agreement=agreed.get(name),
+            resampled=resampled.get(name),
+        )
         for name, metrics in found.items()
     }
     if stored is not None and (stored.dataset, stored.frames) == (opened.name, len(opened)):

@@ -13,6 +13,7 @@ from pydantic import Field
 from lzu_benchmarks.harness.flops import Flops
 from lzu_benchmarks.harness.latency_results import EngineLatency, LatencyRun
 from lzu_export.errors import readable_os_errors
+from lzu_export.manifest.resampled import Resampled
 from lzu_export.manifest.schema import Agreement, Lowering, Number, Parity
 from lzu_export.support.files import write_text
 from lzu_export.support.section import Section
@@ -31,6 +32,9 @@ class Score(Section):
     `emulated` has `run with every half-precision tensor rounded as a device would`."""
     agreement: Agreement | None = None
     """Agreement with PyTorch if the export scored the engine, else with the FP32 engine."""
+    resampled: Resampled | None = None
+    """The task's metric on resampled sets, for the intervals of differences; None if the engine is
+    not the bundle's first, or was scored without."""
 
 
 class EngineResult(Section):
