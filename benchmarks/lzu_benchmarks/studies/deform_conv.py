@@ -7,7 +7,6 @@ machine's CPU. The forms are timed interleaved, so that other programs slow all 
 has no DeformConv and needs one of the decompositions; the last layer tests whether they build.
 """
 
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ import onnx_graphsurgeon as gs
 from rich.table import Table
 
 from lzu_benchmarks.commands import add_json, finish_study, study_parser
+from lzu_benchmarks.harness.memory import resident
 from lzu_benchmarks.harness.workers import workers
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
@@ -129,17 +129,10 @@ def peak_memory(model: bytes) -> int:
 
 
 def _run_once(model: bytes) -> int:
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     session = OnnxRuntimeSession(model)
     session.run({s.name: np.zeros(s.shape, s.dtype) for s in session.inputs})
-    return _resident("VmHWM") - before
-
-
-def _resident(entry: str) -> int:
-    """Return a memory figure of this process in bytes; Linux reports it in kB."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    found = re.search(rf"^{entry}:\s+(\d+) kB", status, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
+    return resident("VmHWM") - before
 
 
 def builds(layer: Layer, scale: float) -> dict[str, str]:

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_benchmarks.studies.adaptive_speed import costs
+from lzu_benchmarks.studies.start import import_and_load
 from lzu_export.cli import exits
 from lzu_export.graph.lowering.choose import one_node_model
 from lzu_export.graph.lowering.resample import Kind, resample_nodes
@@ -33,7 +34,7 @@ from lzu_export.runtime import load
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.support import hardware
 from lzu_export.support.interleave import Timings, ratio
-from lzu_export.support.interpreter import run_module, run_program
+from lzu_export.support.interpreter import run_module
 from lzu_export.targets.onnxruntime import time_models
 from lzu_export.tasks.pytorch import noise_camera_frame, noise_frame
 
@@ -171,30 +172,6 @@ def unzoom_lowerings(bundle: Path, rounds: int) -> dict[str, float]:
     ]
     seconds = time_models(models, rounds=rounds)
     return {kind: 1e3 * sum(seconds[i :: len(lowerings)]) for i, kind in enumerate(lowerings)}
-
-
-def import_and_load(bundle: Path, rounds: int) -> dict[str, Any]:
-    """Return the median seconds to import the runtime and to load a bundle in a fresh process."""
-    script = (
-        "import sys, time; a = time.perf_counter(); from lzu_export.runtime import load;"
-        "b = time.perf_counter(); load(sys.argv[1]); c = time.perf_counter();"
-        "print(b - a, c - b, 'torch' in sys.modules)"
-    )
-    results = []
-    for _ in range(rounds):
-        done = subprocess.run(
-            run_program(script, str(bundle)),
-            stdout=subprocess.PIPE,
-            check=True,
-            text=True,
-        )
-        imported, loaded, torch = done.stdout.split()
-        results.append((float(imported), float(loaded), torch == "True"))
-    return {
-        "import": median(r[0] for r in results),
-        "load": median(r[1] for r in results),
-        "torch_imported": any(r[2] for r in results),
-    }
 
 
 def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
