@@ -2,19 +2,34 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError
 from lzu_export.inputs.pixel_formats import check_pixel_format, shape_in
 from lzu_export.runtime.choice import Choice, make_choice
 from lzu_export.runtime.fitting import Fit, fit_of
+from lzu_export.runtime.loading import Kind, LoadOptions
 from lzu_export.runtime.postprocessing.custom import Function
+from lzu_export.runtime.predictor import Predictor
 from lzu_export.targets.registry import find, refuse_idle
+from lzu_export.tasks.registry import find_task
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+@overload
+def load(bundle: str | Path, kind: type[Kind], **options: "Unpack[LoadOptions]") -> Kind: ...
+
+
+@overload
+def load(bundle: str | Path, kind: None = None, **options: "Unpack[LoadOptions]") -> Any: ...
 
 
 def load(
     bundle: str | Path,
+    kind: type[Predictor] | None = None,
     *,
     target: str | None = None,
     precision: str | None = None,
@@ -47,6 +62,8 @@ def load(
 
     Args:
         bundle: folder that export made.
+        kind: class that the predictor has to be of, such as `Detector`. Editors and type checkers
+            then know its methods and results; another bundle is refused.
         target: target whose engine runs; by default onnxruntime, which runs on any machine.
         precision: precision of the engine; by default the highest there is.
         resize: True is the same as fit `stretch`.
@@ -80,7 +97,8 @@ def load(
 
     Raises:
         LzuError: no such bundle or engine, a file changed after the export, libraries are missing,
-            or the graph cannot serve the choice of results.
+            the graph cannot serve the choice of results, or the bundle's predictor is of another
+            class than `kind`.
     """
     choice = Choice(score_threshold, iou_threshold, max_detections, class_agnostic, classes)
     options = {"threads": threads, "provider": provider, "library": plugins, "graph": graph}
@@ -88,7 +106,21 @@ def load(
     options |= {"feedback": feedback, "host_code": host_code}
     options["pixel_format"] = check_pixel_format(pixel_format)
     fit = fit_of(fit, resize)
-    return _open(Bundle(bundle), target, precision, cuda, fit, choice, options, postprocess)
+    opened = Bundle(bundle)
+    _check_kind(opened, kind)
+    return _open(opened, target, precision, cuda, fit, choice, options, postprocess)
+
+
+def _check_kind(bundle: Bundle, kind: type[Predictor] | None) -> None:
+    """Refuse a bundle whose predictor is of another class, before anything is opened."""
+    if kind is None:
+        return
+    own = find_task(bundle.recipe.task).predictor
+    if not issubclass(own, kind):
+        raise LzuError(
+            f"{bundle.folder} is of task {bundle.recipe.task}, which a {own.__name__} runs, and "
+            f"no {kind.__name__}; load it as {own.__name__}"
+        )
 
 
 def _open(

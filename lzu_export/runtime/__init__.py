@@ -3,18 +3,19 @@
 Names are imported on first use, so that `doctor` can check driver and plugins without OpenCV.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lzu_export.support.lazy import lazily
 
 if TYPE_CHECKING:
     from lzu_export.runtime.detector import Detections, Detector
     from lzu_export.runtime.detector3d import Detector3d
+    from lzu_export.runtime.loading import Load
     from lzu_export.runtime.postprocess3d import Detections3d, RigDetections, to_ego
     from lzu_export.runtime.predictor import CameraFrame
     from lzu_export.runtime.segmenter import Segmentation, Segmenter
 
-    load: Any  # from a package above this one, see `lzu_export.bundle.load`
+    load: Load  # from a package above this one, see `lzu_export.bundle.load`
 
 __all__ = [
     "CameraFrame",

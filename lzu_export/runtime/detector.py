@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.inputs.frame import Frame
 from lzu_export.recipes.schema import DetRecipe
 from lzu_export.runtime.choice import Choice, missing_candidates
 from lzu_export.runtime.feedback import BOX_INPUTS, PreviousBoxes, adaptive_tables
@@ -51,6 +52,20 @@ class Detections:
     def __len__(self) -> int:
         """Number of detections."""
         return len(self.scores)
+
+    def draw(self, frame: Frame, *, lowest: float = 0.0) -> Frame:
+        """Draw boxes, class names and scores on a copy of the frame, best detections first.
+
+        Args:
+            frame: (H, W, 3) uint8, BGR; the frame that the detections were found in.
+            lowest: lowest score that is drawn.
+
+        Raises:
+            LzuError: the frame is no picture of that shape and type.
+        """
+        from lzu_export.runtime.draw_boxes import draw_detections
+
+        return draw_detections(frame, self, lowest=lowest)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
         """Return the detections as COCO results; category ids count the classes from 1."""

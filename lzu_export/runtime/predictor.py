@@ -22,6 +22,8 @@ from lzu_export.support.session import Session, same_memory
 from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS, Sampling, stored_zoom, zoom_at
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from lzu_export.warp.fixed_warp import FixedWarp
 
 NO_CHOICE = Choice()
@@ -82,7 +84,7 @@ class Predictor(ABC):
         """Release the engine's resources; a second call does nothing."""
         self.session.close()
 
-    def __enter__(self) -> "Predictor":
+    def __enter__(self) -> "Self":
         """Return the predictor, which is closed after the block."""
         return self
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import SegRecipe
 from lzu_export.runtime.fitting import Fitting
@@ -23,6 +24,23 @@ class Segmentation:
     classes: tuple[str, ...]
     logits: NDArray[np.float32] | None = None
     """(classes, height, width) of the recipe's view, where the bundle was exported with them."""
+
+    def draw(self, frame: Frame, *, opacity: float = 0.5) -> Frame:
+        """Draw the classes' colours over the frame, and below it a legend.
+
+        Args:
+            frame: (H, W, 3) uint8, BGR; the frame that was segmented.
+            opacity: share of the classes' colours, 0 to 1.
+
+        Returns:
+            (H + legend, W, 3) uint8, BGR.
+
+        Raises:
+            LzuError: the frame has another size, or the opacity is outside of 0 to 1.
+        """
+        from lzu_export.runtime.draw_labels import draw_labels
+
+        return draw_labels(frame, self.labels, self.classes, opacity=opacity)
 
 
 class Segmenter(FramePredictor[Segmentation]):

@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
+from lzu_export.errors import LzuError
 from lzu_export.recipes.load import validate
 from lzu_export.runtime import Detections, Detector, load
 from lzu_export.runtime.draw import show_warp, zoom
+from lzu_export.runtime.draw_boxes import draw_detections
 from lzu_export.runtime.palette import PALETTE
-from lzu_export.tasks.det.draw import draw_detections
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.tasks.warps import make_warp
 
@@ -149,3 +150,14 @@ def test_the_warp_is_shown_on_the_frame_only(tiny_bundle: Path) -> None:
     assert (both[:96, alone.shape[1] :] == 7).all()
     assert (both[96:, :190] == 7).all()
     assert (both[96:, 190:] == 255).all()
+
+
+def test_detections_draw_themselves() -> None:
+    found = detections((50, 60, 120, 150))
+    np.testing.assert_array_equal(found.draw(grey()), draw_detections(grey(), found))
+    np.testing.assert_array_equal(found.draw(grey(), lowest=1.01), grey())
+    bare = draw_detections(grey(), found, named=False)
+    assert (bare != grey()).any()
+    assert (bare != found.draw(grey())).any()
+    with pytest.raises(LzuError, match="frame"):
+        found.draw(grey()[..., 0])

@@ -8,7 +8,7 @@ from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.detector import Detections
-from lzu_export.tasks.det.draw import draw_detections
+from lzu_export.runtime.draw_boxes import draw_detections
 
 
 class BoxPresenter:

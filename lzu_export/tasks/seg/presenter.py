@@ -10,8 +10,8 @@ from lzu_export.inputs.frame import Frame
 from lzu_export.inputs.images import encode_image
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.cameras import Camera
+from lzu_export.runtime.draw_labels import draw_labels
 from lzu_export.runtime.segmenter import Segmentation
-from lzu_export.tasks.seg.draw import draw_labels
 
 LABELS_FOLDER = "labels"
 

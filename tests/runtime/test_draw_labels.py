@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
+from lzu_export.runtime.draw_labels import CITYSCAPES, borders, draw_labels, label_colours
 from lzu_export.runtime.palette import PALETTE, distinct_colours
+from lzu_export.runtime.segmenter import Segmentation
 from lzu_export.support.limits import IGNORED
-from lzu_export.tasks.seg.draw import CITYSCAPES, borders, draw_labels, label_colours
 
 CLASSES = ("road", "sky", "car")
 
@@ -115,3 +116,10 @@ def test_unfit_maps_are_refused(change: dict[str, Any], message: str) -> None:
     given: dict[str, Any] = {"frame": frame(), "labels": bands(), "classes": CLASSES, **change}
     with pytest.raises(LzuError, match=message):
         draw_labels(**given)
+
+
+def test_a_segmentation_draws_itself() -> None:
+    found = Segmentation(bands(), CLASSES)
+    np.testing.assert_array_equal(found.draw(frame()), draw_labels(frame(), bands(), CLASSES))
+    with pytest.raises(LzuError, match="at one size"):
+        found.draw(frame()[:-1])
