@@ -124,8 +124,9 @@ class PSPNetConfig(BaseModel):
     """Where the unzoom is: on the backbone's last stage, or on an FPN over all four stages."""
     fpn_channels: PositiveInt = 256
     """Channels of the fused map; only for `cut: fpn`."""
-    fpn_stride: Literal[4, 8] = 4
-    """Pixels per cell of the fused map; only for `cut: fpn`."""
+    fpn_stride: Literal[2, 4, 8] = 4
+    """Pixels per cell of the fused map; only for `cut: fpn`. The PSPNet has no map of stride 2, but
+    a network of your own may."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the head's channels that are dropped in training."""
 

@@ -91,6 +91,11 @@ def test_forward_is_extract_then_head(changes: dict[str, Any]) -> None:
     assert level.std() > 0
 
 
+def test_a_stride_that_only_an_own_network_has_is_refused() -> None:
+    with pytest.raises(LzuError, match=r"no level has the FPN's stride 2; choose one of \[4, "):
+        slim(cut="fpn", fpn_stride=2)
+
+
 @pytest.mark.parametrize("size", [(70, 101), (33, 64), (256, 64)])
 @pytest.mark.parametrize("changes", CUTS)
 def test_levels_have_the_sizes_that_the_geometry_expects(

@@ -7,6 +7,7 @@ the warp of zoom and unzoom differs.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -22,8 +23,10 @@ from lzu_benchmarks.train.schedule import Picks, Schedule
 from lzu_benchmarks.train.seg_figures import compare, readme, whole
 from lzu_benchmarks.train.series import Figures, Series, command
 from lzu_export.evaluation.metrics.segmentation import Counts, SegmentationEvaluation
-from lzu_export.models.pspnet import PSPNet, build_pspnet
+from lzu_export.models.pspnet import build_pspnet
+from lzu_export.models.zoom import LevelModel
 from lzu_export.recipes.schema import SegRecipe
+from lzu_export.support.limits import IGNORED
 from lzu_export.tasks.seg.parts import Decode, class_map_tables
 
 GRID = 4
@@ -31,16 +34,27 @@ GRID = 4
 anew at every step, so that the training uses all detail of the labels at a lower cost."""
 
 
+class LabelledFrames(Protocol):
+    """Frames to learn from, such as a `LabelCache`."""
+
+    def __len__(self) -> int:
+        """Number of frames."""
+
+    def images(self, variant: str) -> NDArray[np.uint8]:
+        """(N, ...) frames as the segmenter of a variant takes them."""
+
+    def labels(self) -> NDArray[np.uint8]:
+        """(N, H, W) label maps of the source."""
+
+
 class Segmenter(ZoomedNetwork):
-    """PSPNet from zoomed uint8 canvases to logits in the frame of the labels."""
+    """Network from zoomed uint8 canvases to logits in the frame of the labels."""
 
-    network: PSPNet
-
-    def __init__(self, recipe: SegRecipe) -> None:
-        """Build the recipe's network with random weights, and its unzoom."""
+    def __init__(self, recipe: SegRecipe, network: LevelModel | None = None) -> None:
+        """Put the recipe's unzoom into a network, by default a PSPNet with random weights."""
         unzoom = fixed_unzoom(recipe)
         assert unzoom is not None, "the head's resolution is above the level's"
-        super().__init__(build_pspnet(recipe.model), recipe, unzoom)
+        super().__init__(network or build_pspnet(recipe.model), recipe, unzoom)
 
     def forward(self, canvases: Tensor) -> Tensor:
         """Map canvases (B, H_c, W_c, 3) uint8 BGR to logits (B, classes, H, W)."""
@@ -55,8 +69,12 @@ def upsampling(recipe: SegRecipe) -> tuple[Tensor, Tensor]:
 
 
 def class_weights(labels: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
-    """Return weights (classes,): inverse square roots of class frequencies, pixel mean 1."""
-    share = np.bincount(labels.ravel(), minlength=classes) / labels.size
+    """Return weights (classes,): inverse square roots of class frequencies, pixel mean 1.
+
+    Ignored pixels do not count.
+    """
+    seen = labels[labels != IGNORED]
+    share = np.bincount(seen, minlength=classes) / seen.size
     root = np.sqrt(np.maximum(share, 1e-4))
     return np.asarray(1 / root / root.sum(), dtype=np.float32)
 
@@ -70,7 +88,7 @@ def make_batch(
 
 
 def losses(
-    segmenter: Segmenter, recipe: SegRecipe, cache: LabelCache, schedule: Schedule
+    segmenter: Segmenter, recipe: SegRecipe, cache: LabelledFrames, schedule: Schedule
 ) -> Callable[[int, Picks], Tensor]:
     """Return the function that computes the losses of a step from its number and its frames.
 
@@ -86,7 +104,9 @@ def losses(
         down, across = (slice(start, None, GRID) for start in starts[step])
         canvases, targets = make_batch(images, labels, picks, (down, across))
         logits = rows[down] @ (segmenter(canvases) @ columns[across].T)
-        return torch.nn.functional.cross_entropy(logits, targets, weight=weights)[None]
+        return torch.nn.functional.cross_entropy(
+            logits, targets, weight=weights, ignore_index=IGNORED
+        )[None]
 
     return losses_of
 

@@ -84,3 +84,40 @@ def interval(value: float, drawn: Sequence[float], sequences: int, *, level: flo
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(known, [tail, 100 - tail]) if known else (np.nan, np.nan)
     return Interval(float(value), float(low), float(high), len(drawn), sequences)
+
+
+def draw_sequences(sequences: int, resamples: int, seed: int = 0) -> NDArray[np.int64]:
+    """Return the sets of `draws`, for values that are computed once per set.
+
+    Returns:
+        How often each sequence counts (1 + resamples, sequences). In the first row each counts
+        once.
+
+    Raises:
+        LzuError: there are fewer than two sequences.
+    """
+    drawn = draws(sequences, resamples=resamples, seed=seed)
+    times = [np.bincount(each, minlength=sequences) for each in (np.arange(sequences), *drawn)]
+    return np.stack(times)
+
+
+def interval_over_runs(
+    gains: NDArray[np.floating], sequences: int, *, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Return the uncertainty of a mean gain that is due to the choice of sequences and of runs.
+
+    Sets of sequences and of runs are drawn independently, so the interval also holds the luck of
+    single trainings. With one run it holds the choice of sequences alone.
+
+    Args:
+        gains: (1 + resamples, runs) gain of each pair of runs: over all sequences, then over each
+            set of `draw_sequences`. Sets without a value are nan.
+        sequences: number of sequences.
+        seed: seed of the draws of runs.
+        level: share of the drawn differences that the interval holds.
+    """
+    whole, drawn = gains[0], gains[1:]
+    random = np.random.Generator(np.random.PCG64([seed, 1]))
+    picked = random.integers(gains.shape[1], size=drawn.shape)
+    means = np.take_along_axis(drawn, picked, axis=1).mean(axis=1)
+    return interval(float(whole.mean()), means.tolist(), sequences, level=level)

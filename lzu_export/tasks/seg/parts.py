@@ -55,9 +55,11 @@ class Decode(nn.Module):
 def parts(recipe: SegRecipe) -> Parts:
     """Make the parts of a segmentation model."""
     decode = Decode(recipe)
+    # A network of the user's own takes the place; the PSPNet has no map of some of its strides.
+    own = recipe.custom_model is not None
     with_logits = recipe.postprocess.logits
     return Parts(
-        model=build_pspnet(recipe.model),
+        model=nn.Identity() if own else build_pspnet(recipe.model),
         prepare_state=inference_state,
         decode=decode,
         margins=decode.margins,
