@@ -22,7 +22,8 @@ from lzu_benchmarks.report.schema import (
     Report,
     Score,
 )
-from lzu_export.manifest.schema import Parity
+from lzu_export.manifest.resampled import Resampled
+from lzu_export.manifest.schema import Agreement, Parity
 from lzu_export.support.interleave import Ratio
 from lzu_export.support.machine import Machine
 from lzu_export.support.watch import Conditions
@@ -53,6 +54,15 @@ def parity(precision: str, variant: str) -> Parity:
     return Parity(**common, probes=values, snr=ratios, limit=None, snr_limit=8.0)
 
 
+AGREEMENT = Agreement(scores=0.997, matched=0.97, count=900, spread=(0.93, 1.05))
+
+
+def resampled(score: float, spread: float = 0.5) -> Resampled:
+    """Make a metric on resampled sets around a score."""
+    drawn = np.random.default_rng(int(10 * score)).normal(score, spread, 400)
+    return Resampled(unit="sequences", groups=64, values=tuple(drawn.round(3).tolist()))
+
+
 def percentiles(middle: float) -> Percentiles:
     """Make percentiles around a median, in milliseconds."""
     return Percentiles(
@@ -61,7 +71,7 @@ def percentiles(middle: float) -> Percentiles:
         minimum=middle * 0.95,
         p50=middle,
         p90=middle * 1.05,
-        p99=middle * 1.2,
+        p99=None,
         p90_estimate=middle * 1.1,
         p99_estimate=None,
     )
@@ -91,6 +101,8 @@ def bundle(variant: str, scale: float, task: str, folder: Path | None) -> Bundle
             score=Score(
                 metrics={k: v - less for k, v in metrics.items()},
                 how="" if precision == "fp32" else "run rounded",
+                agreement=AGREEMENT if precision == "int8" and task != "seg" else None,
+                resampled=resampled(score) if precision == "fp32" else None,
             ),
             parity=parity(precision, variant),
         )

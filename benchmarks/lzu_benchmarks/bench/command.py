@@ -24,8 +24,9 @@ from lzu_benchmarks.bench.latencies import latency_groups
 from lzu_benchmarks.bench.options import EXPORT_ONLY, Options, parse
 from lzu_benchmarks.harness.latency_table import NOISE
 from lzu_benchmarks.report.page import write_pages
-from lzu_benchmarks.report.rows import NOTHING, number, rows_of, sentences
+from lzu_benchmarks.report.rows import NOTHING, number, rows_of
 from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, write_report
+from lzu_benchmarks.report.verdict import captions, doubts_of, gain_text, kept_text, sentences
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import UNTRAINED_MARK
@@ -34,7 +35,7 @@ from lzu_export.support.device import check_device, using_device
 from lzu_export.support.escaping import visible
 from lzu_export.support.interpreter import run_module
 from lzu_export.support.progress import Reporter
-from lzu_export.support.tables import Column, grid
+from lzu_export.support.tables import Column, grid, notes
 from lzu_export.support.terminal import Terminal, print_json, say, show
 from lzu_export.targets.registry import DEFAULT_TARGET, refuse_idle
 
@@ -246,23 +247,29 @@ def summary_table(report: Report) -> Group:
     """Return the table that the command prints; the best row of each engine is bold."""
     rows = rows_of(report)
     metric = next((row.bundle.metric for row in rows if row.bundle.metric), None)
-    figures = [*([metric] if metric else []), "GFLOP", "ms", "p90 es", "ratio"]
+    gains = any(row.gain is not None for row in rows)
+    figures = [*([metric] if metric else []), *(["over uniform"] if gains else [])]
+    figures += ["GFLOP", "ms", "ratio"]
     columns = [Column("bundle"), Column("engine", left=True), *map(Column, figures)]
     lines: list[list[Text]] = []
     for row in rows:
         latency = row.latency
         cells = [number(row.score)] if metric else []
+        cells += [gain_text(row)] if gains else []
         cells.append(number(row.bundle.flops.total / 1e9))
-        if latency is None:
-            cells += [NOTHING] * 3
-        else:
-            whole = latency.end_to_end
-            ratio = number(latency.ratio.value, 3) if latency.ratio else ""
-            cells += [number(whole.p50, 1), number(whole.p90_estimate, 1), ratio]
+        ratio = number(latency.ratio.value, 3) if latency and latency.ratio else ""
+        cells += [number(row.milliseconds, 1), ratio if latency else NOTHING]
         label = f"{row.label} (failed)" if row.engine.failed else row.label
         style = "bold" if row.best else ""
         lines.append([Text(visible(each), style) for each in (label, row.key, *cells)])
-    return Group(Text(visible(report.title), "italic"), grid(columns, lines))
+    kept = [
+        f"scores kept by {row.label} {row.key}: {kept_text(row)}"
+        for row in rows
+        if row.engine.precision != "fp32" and kept_text(row)
+    ]
+    told = [*captions(report, rows), *kept, *report.notes]
+    told += [f"doubtful: {doubt}" for doubt in doubts_of(report)]
+    return Group(Text(visible(report.title), "italic"), grid(columns, lines), notes(told))
 
 
 @exits.ending("results so far are kept; give the same command to go on")
@@ -279,12 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     console = Terminal()
     show(summary_table(report))
-    for note in untrained_notes(report.bundles):
-        console.print(visible(note))
     for sentence in sentences(rows_of(report)):
         console.print(sentence)
-    for doubt in dict.fromkeys(d for group in report.latency for d in group.run.doubts):
-        console.print(f"doubtful: {doubt}", style="italic")
     say(f"{folder / 'report.html'}, report.md, report.json")
     _end(report)
 

@@ -7,7 +7,6 @@ from lzu_benchmarks.report import figures
 from lzu_benchmarks.report.rows import (
     Row,
     chain,
-    cost_of,
     meaningful,
     nan,
     number,
@@ -28,7 +27,7 @@ def figures_of(report: Report, rows: Sequence[Row]) -> dict[str, str]:
         drawn |= _flavours(
             "latency",
             trade_off(
-                _points(timed, cost_of, "ms", lambda row: row.cost_span),
+                _points(timed, lambda row: row.milliseconds, "ms", lambda row: row.cost_span),
                 name="latency",
                 x="ms a frame, camera bytes to predictions",
                 y=f"{metric} (points)",

@@ -12,7 +12,6 @@ from lzu_benchmarks.report.rows import (
     LOWER_IS_BETTER,
     VARIANTS,
     Row,
-    cards,
     chain,
     class_columns,
     deviation,
@@ -22,11 +21,18 @@ from lzu_benchmarks.report.rows import (
     ratio_text,
     rows_of,
     score_text,
-    sentences,
     worst,
 )
 from lzu_benchmarks.report.schema import ORDER, LatencyGroup, Report
 from lzu_benchmarks.report.svg import plain
+from lzu_benchmarks.report.verdict import (
+    captions,
+    cards,
+    doubts_of,
+    gain_text,
+    kept_text,
+    sentences,
+)
 from lzu_export.errors import readable_os_errors
 from lzu_export.support.escaping import markdown, visible
 from lzu_export.support.files import write_text
@@ -41,9 +47,6 @@ COSTS = ("latency", "flops")
 def context_of(report: Report, pictures: Path) -> dict[str, Any]:
     """Return the variables of the templates."""
     rows = rows_of(report)
-    doubts: dict[str, None] = {}
-    for group in report.latency:
-        doubts |= dict.fromkeys(group.run.doubts)
     return {
         "report": report,
         "rows": rows,
@@ -53,11 +56,14 @@ def context_of(report: Report, pictures: Path) -> dict[str, Any]:
         "classes": class_columns(rows),
         "figures": figures_of(report, rows),
         "stages": STAGES,
-        "doubts": list(doubts),
+        "doubts": doubts_of(report),
+        "captions": captions(report, rows),
+        "gain_text": gain_text,
+        "kept_text": kept_text,
+        "tail": any(row.latency and row.latency.end_to_end.p99 is not None for row in rows),
         **pictures_of(report, pictures),
         "number": number,
         "ratio_text": ratio_text,
-        "base_of": _base_of(rows),
         "meaningful": meaningful,
         "heading": find_task(report.task).title,
         "variants": {v: VARIANTS[v] for v in ORDER if any(r.bundle.variant == v for r in rows)},
@@ -110,11 +116,6 @@ def _keys(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.key for row in rows))
 
 
-def _base_of(rows: Sequence[Row]) -> Any:
-    bases = {(r.key, r.bundle.scale): r for r in rows if r.bundle.variant == "uniform"}
-    return lambda row: bases.get((row.key, row.bundle.scale))
-
-
 def render(report: Report, pictures: Path) -> tuple[str, str]:
     """Return the page and the Markdown.
 
@@ -145,7 +146,7 @@ def render(report: Report, pictures: Path) -> tuple[str, str]:
     plain = Environment(loader=loader, autoescape=False, finalize=_in_markdown, **settings)
     own = {
         name: lambda *values, make=context[name]: Markup(make(*values))
-        for name in ("number", "ratio_text")
+        for name in ("number", "ratio_text", "gain_text", "kept_text")
     }
     return page, plain.get_template("report.md.j2").render({**context, **own})
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from lzu_benchmarks.harness.latency_results import EngineLatency
 from lzu_benchmarks.report.pareto import front
 from lzu_benchmarks.report.schema import ORDER, BundleResult, EngineResult, Report
+from lzu_export.evaluation.metrics.bootstrap import Interval
+from lzu_export.evaluation.resampling import difference
 from lzu_export.manifest.schema import UNTRAINED_MARK, Parity
 from lzu_export.support.interleave import Ratio
 from lzu_export.verification.parity import probe_order
@@ -34,6 +36,8 @@ class Row(NamedTuple):
     latency: EngineLatency | None
     best: bool
     """Whether the engine is on the Pareto front of accuracy and latency."""
+    base: "Row | None" = None
+    """The same engine of the uniform bundle of the same scale; None for uniform bundles."""
 
     @property
     def score(self) -> float | None:
@@ -49,19 +53,54 @@ class Row(NamedTuple):
         return f"{self.bundle.variant} {self.bundle.scale:g}x{mark}"
 
     @property
+    def gain(self) -> Interval | None:
+        """Difference of the score from uniform's, with its interval; None without an interval."""
+        if self.base is None or self.score is None or self.base.score is None:
+            return None
+        subjects = [(b.dataset, b.frames, b.metric) for b in (self.bundle, self.base.bundle)]
+        if subjects[0] != subjects[1]:
+            return None
+        scores = (self.engine.score, self.base.engine.score)
+        resampled = (None if each is None else each.resampled for each in scores)
+        return difference(self.score - self.base.score, *resampled)
+
+    @property
+    def milliseconds(self) -> float:
+        """Milliseconds of a frame: uniform's median times the ratio, else the median.
+
+        Ratios are of rounds, in which both ran shortly after each other; the difference of two
+        medians may contradict them. NaN if the engine was not timed.
+        """
+        if self.latency is None:
+            return math.nan
+        ratio, base = self.latency.ratio, self.base
+        if ratio is not None and base is not None and base.latency is not None:
+            return ratio.value * base.milliseconds
+        return self.latency.end_to_end.p50 / self.latency.frames_per_query
+
+    @property
+    def extra(self) -> float:
+        """Milliseconds of a frame above uniform's, by the ratio; NaN for uniform."""
+        if self.base is None:
+            return math.nan
+        return self.milliseconds - self.base.milliseconds
+
+    @property
     def gain_span(self) -> tuple[float, float] | None:
-        """Interval of the score; None without one."""
-        return None
+        """Interval of the score that follows from that of the gain; None without one."""
+        if self.gain is None or self.base is None or self.base.score is None:
+            return None
+        return self.base.score + self.gain.low, self.base.score + self.gain.high
 
     @property
     def cost_span(self) -> tuple[float, float] | None:
-        """Interval of `cost_of` that follows from the interval of the ratio; None without one."""
+        """Interval of `milliseconds` that follows from that of the ratio; None without one."""
         if self.latency is None or self.latency.ratio is None:
             return None
         ratio = self.latency.ratio
         if ratio.rounds < FEWEST_ROUNDS or not ratio.value:
             return None
-        unit = cost_of(self) / ratio.value
+        unit = self.milliseconds / ratio.value
         return unit * ratio.low, unit * ratio.high
 
     @property
@@ -80,10 +119,16 @@ def rows_of(report: Report) -> list[Row]:
                 rows.append(Row(bundle, key, engine, latency, False))
     keys = list(dict.fromkeys(row.key for row in rows))
     rows.sort(key=lambda r: (keys.index(r.key), r.bundle.scale, ORDER.index(r.bundle.variant)))
+    uniform = {(r.key, r.bundle.scale): r for r in rows if r.bundle.variant == "uniform"}
+    rows = [
+        row if row.bundle.variant == "uniform"
+        else row._replace(base=uniform.get((row.key, row.bundle.scale)))
+        for row in rows
+    ]  # fmt: skip
     marked = []
     for key in keys:
         mine = [row for row in rows if row.key == key]
-        best = front([(median(row), nan(row.score)) for row in mine])
+        best = front([(row.milliseconds, nan(row.score)) for row in mine])
         marked += [row._replace(best=i in best) for i, row in enumerate(mine)]
     return marked
 
@@ -94,35 +139,6 @@ def meaningful(row: Row) -> bool:
     if latency is None:
         return False
     return row.engine.precision == "fp32" or latency.provider != "CPUExecutionProvider"
-
-
-def sentences(rows: Sequence[Row]) -> list[str]:
-    """Summarise the comparison in one sentence per warp and scale, for the first engine."""
-    found = []
-    first = [row for row in rows if row.key == rows[0].key] if rows else []
-    for row in first:
-        if row.bundle.variant == "uniform" or row.score is None:
-            continue
-        base = next(
-            (
-                each
-                for each in first
-                if each.bundle.variant == "uniform" and each.bundle.scale == row.bundle.scale
-            ),
-            None,
-        )
-        if base is None or base.score is None:
-            continue
-        gain = row.score - base.score
-        more = "more" if gain >= 0 else "less"
-        text = (
-            f"At {row.bundle.scale:g}x {row.bundle.variant} scores {row.score:.2f} "
-            f"{row.bundle.metric}, {abs(gain):.2f} {more} than uniform"
-        )
-        if row.latency is not None and row.latency.ratio is not None:
-            text += f", in {ratio_text(row.latency.ratio)} times its time"
-        found.append(f"{text}.")
-    return found
 
 
 def metric_columns(rows: Sequence[Row]) -> list[str]:
@@ -173,18 +189,6 @@ def chain(parity: Parity) -> list[str]:
     return [*probe_order(list(names)), *parity.outputs]
 
 
-def median(row: Row) -> float:
-    """Return the median milliseconds of a frame; NaN without a measurement."""
-    if row.latency is None:
-        return math.nan
-    return row.latency.end_to_end.p50 / row.latency.frames_per_query
-
-
-def cost_of(row: Row) -> float:
-    """Return the milliseconds of a frame in the diagrams, see `median`."""
-    return median(row)
-
-
 def spanned(span: tuple[float, float] | None) -> str:
     """Format an interval behind its number; nothing without one."""
     return "" if span is None else f" [{number(span[0])}, {number(span[1])}]"
@@ -212,39 +216,3 @@ def deviation(value: float | None) -> str:
 def signed(value: float) -> str:
     """Format a difference with its sign."""
     return number(value) if value < 0 else f"+{number(value)}"
-
-
-class Card(NamedTuple):
-    """The verdict on one warp: what it gains and what it costs, as text."""
-
-    variant: str
-    title: str
-    metric: str
-    gain: str
-    gain_note: str
-    ratio: str
-    ratio_note: str
-
-
-def cards(rows: Sequence[Row]) -> list[Card]:
-    """Return a card of each warp and scale that is compared with uniform, for the first engine."""
-    first = [row for row in rows if row.key == rows[0].key]
-    uniform = {row.bundle.scale: row for row in first if row.bundle.variant == "uniform"}
-    found = []
-    for row in first:
-        base = uniform.get(row.bundle.scale)
-        if row.bundle.variant == "uniform" or base is None:
-            continue
-        gain = gain_note = ratio = ratio_note = ""
-        if row.score is not None and base.score is not None:
-            gain = signed(row.score - base.score)
-            gain_note = f"{number(row.score)} against {number(base.score)}"
-        if row.latency is not None and row.latency.ratio is not None:
-            ratio = number(row.latency.ratio.value, 3)
-            ratio_note = ratio_text(row.latency.ratio).removeprefix(ratio).strip()
-        if gain or ratio:
-            metric = (row.bundle.metric or "").replace("_", " ")
-            found.append(
-                Card(row.bundle.variant, row.label, metric, gain, gain_note, ratio, ratio_note)
-            )
-    return found
