@@ -77,6 +77,22 @@ LZU_HD int lowestBit(uint32_t word)
 #endif
 }
 
+// A word moved up by a bit, with the sign of a number as its lowest.
+LZU_HD uint32_t pushSign(uint32_t word, int number)
+{
+#if defined(__CUDA_ARCH__)
+    return __funnelshift_l(static_cast<uint32_t>(number), word, 1);
+#else
+    return word << 1U | static_cast<uint32_t>(number) >> 31U;
+#endif
+}
+
+// The bits of a word below this one, of which there are 32.
+LZU_HD uint32_t maskBelow(int bit)
+{
+    return bit >= 32 ? ~0U : (bit > 0 ? (1U << bit) - 1U : 0U);
+}
+
 // Changes of shared memory that several threads of a block make in one phase; none may read it in that phase.
 LZU_HD void setBits(uint32_t& word, uint32_t bits)
 {

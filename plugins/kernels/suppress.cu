@@ -1,4 +1,5 @@
 // Launcher of the suppression. A plain C++ compiler makes the host build of this file.
+#include "keep_boxes.h"
 #include "lzu_kernels.h"
 #include "suppress.h"
 

@@ -145,7 +145,7 @@ def test_nvrtc_12_6_compiles_every_kernel_for_an_orin():
     (builtins,) = directory.glob("libnvrtc-builtins.so.12.6*")
     c.CDLL(str(builtins), mode=c.RTLD_GLOBAL)
     nvrtc = c.CDLL(str(directory / "libnvrtc.so.12"))
-    headers = ("resample", "camera", "box_knots", "suppress", "feed_boxes", "invert_warp")
+    headers = ("resample", "camera", "box_knots", "keep_boxes", "feed_boxes", "invert_warp")
     text = "".join(f'#include "{name}.h"\n' for name in headers)
     program = c.c_void_p()
     source = text.encode()

@@ -127,6 +127,42 @@ def test_duplicates_that_fill_every_chunk_of_candidates(clusters):
     assert kept == min(clusters, 100)
 
 
+def test_more_kept_boxes_than_there_are_bits_of():
+    """Pages of bits follow one another where many hundred boxes are kept."""
+    rng = np.random.default_rng(2)
+    places = rng.permutation(np.repeat(np.arange(900), 2))
+    corner = 40 * np.stack([places % 30, places // 30], axis=-1) + rng.uniform(-4, 4, (1800, 2))
+    boxes = np.concatenate([corner, corner + 30], axis=-1).astype(np.float32)
+    scores = rng.uniform(0.1, 1, (1, 1800)).astype(np.float32)
+    labels = rng.integers(-1, 1, (1, 1800)).astype(np.int32)
+    assert check(boxes[None], scores, labels, most=1800) > 900
+    assert check(boxes[None], scores, labels, most=700) == 700
+
+
+def test_duplicates_that_come_object_by_object():
+    """Each round of the kernel keeps a few boxes, and takes as many candidates as it can."""
+    rng = np.random.default_rng(3)
+    objects = np.repeat(np.arange(40), 50)
+    corner = 60 * np.stack([objects % 8, objects // 8], axis=-1)
+    jitter = rng.uniform(-2, 2, (2000, 4))
+    boxes = (np.concatenate([corner, corner + 50], axis=-1) + jitter).astype(np.float32)
+    scores = np.linspace(1, 0.1, 2000, dtype=np.float32)[None]
+    assert check(boxes[None], scores, np.zeros((1, 2000), np.int32)) == 40
+
+
+@pytest.mark.parametrize("scale", [1e-42, 1e-38, 1e30, 8e35])
+def test_boxes_far_from_the_best_ones(scale):
+    """The grid of cells lies over the best boxes; others are outside, and ranges may overflow."""
+    rng = np.random.default_rng(4)
+    boxes, _, labels = scene(rng, 700)
+    boxes[0, :350] -= 150
+    boxes[0, ::2] *= np.float32(scale)
+    scores = rng.uniform(0.1, 1, (1, 700)).astype(np.float32)
+    check(boxes, scores, labels, most=700)
+    scores[0, ::2] += 1  # the others are outside
+    check(boxes, scores, labels, most=700)
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     iou=st.floats(0, 1, width=32),

@@ -13,7 +13,13 @@ from lzu_benchmarks.machine_code.paths import Rules
 BOXES = 100
 """Boxes of a frame that zoom the next one."""
 RUN = 256
-"""Candidates that suppression sorts and visits together, `kRUN` of `suppress.h`."""
+"""Candidates that suppression sorts together, `kRUN` of `suppress.h`."""
+WINDOW, TAKEN = 1024, 256
+"""Candidates that a round looks at, and those that it takes at most, as in `keep_boxes.h`."""
+NEAR = 4.0
+"""Boxes that the busiest candidate of a warp is compared with in full."""
+NEAR_IN_ORDER = 11.0
+"""The same of 32 candidates of a round where duplicates of an object follow one another."""
 KEPT = 100
 """Detections that suppression keeps."""
 GRID = (75, 120)
@@ -123,9 +129,10 @@ def box_knots(recipes: Sequence[str]) -> Iterator[Launch]:
 def suppressions(candidates: Sequence[int]) -> Iterator[Launch]:
     """Yield the three launches of suppression for numbers of candidates.
 
-    All candidates are visited, and each is compared with half of the boxes that are kept: the
-    others are kept later, or one suppresses it before. Of every eight boxes, a warp compares one
-    in full.
+    All candidates are visited: they are duplicates of as many objects as are kept, of one class and
+    in random order. The first round of the last kernel keeps all, and its others find no candidate
+    left. The grid leaves the busiest candidate of a warp a few boxes to compare in full, as objects
+    of 50 pixels do that are spread over a picture 1920 pixels wide.
     """
     for count in candidates:
         runs = -(-count // RUN)
@@ -148,51 +155,66 @@ def suppressions(candidates: Sequence[int]) -> Iterator[Launch]:
             "suppression, merges runs", shape, "suppress.cu", "MergeRuns", runs, RUN, 56 * count,
             (merge,),
         )  # fmt: skip
-        keep = rules_by_phase(
-            {
-                "i < call.max_detections": 1.0,
-                "start <= last": KEPT / 16 * (runs - 1) / runs,
-                "; near != 0": 1 / 2,
-                "word * 32 < shared.survivors": 4.0 / runs,
-                "i < 32; ++i": 32.0,
-                "left[word] != 0": KEPT / 8 / runs,
-                "i < shared.kept - shared.before": 1.0,
-            },
-            {
-                "begin(shared": 1.0,
-                **dict.fromkeys(
-                    (
-                        *("strike(shared", "collect(shared", "compare(shared"),
-                        *("choose(shared", "write(shared"),
-                    ),
-                    float(runs),
-                ),
-            },
-        )
-        # Warps that take part: those of the words that begin no later, one, and the first ones.
-        shares = {
+        rounds = 1 + -(-(count - TAKEN) // WINDOW)
+        yield _keep_boxes(count, shape, rounds, 1, NEAR)
+
+
+def ordered_suppressions(candidates: Sequence[int]) -> Iterator[Launch]:
+    """Yield the launches that keep boxes for the most unfavourable order: object by object.
+
+    Every round takes as many candidates as it can, which are duplicates of few objects.
+    """
+    for count in candidates:
+        rounds = -(-count // TAKEN)
+        shape = f"{count} candidates, object by object"
+        yield _keep_boxes(count, shape, rounds, rounds, NEAR_IN_ORDER)
+
+
+def _keep_boxes(count: int, shape: str, rounds: int, full: int, near: float) -> Launch:
+    """Describe the launch that keeps boxes.
+
+    Args:
+        count: candidates.
+        shape: name of the shape.
+        rounds: rounds of the kernel.
+        full: rounds among them that take as many candidates as they can, and keep boxes.
+        near: taken boxes that the busiest of a warp is compared with in full, of 32.
+    """
+    words = -(-KEPT // full // 32)
+    keep = Rules(
+        passes={
+            "i < call.max_detections": 1.0,
+            "kernel.again(shared)": float(rounds),
+            "word * 32 < shared.taken": 2.0 * full / rounds,
+            "i >= 0; --i": 32.0,
+            "; near != 0": near,
+            "i < shared.taken; ++i": TAKEN / rounds,
+            "i < kSIDES * kTAKEN": 1.0,
+            "left[word] != 0": KEPT / 8 / rounds,
+            "first < end": full * words / rounds,
+            "i >= low; --i": KEPT / full / words,
+            "later < 4": 3.0,
+            "at < to && at": (rounds - 1) / rounds,
+            "start < shared.kept - shared.page": 1.0,
+            "near.any()": NEAR,
+        },
+        # Warps that take part: one, those of the words that begin no later, and the first ones.
+        shares={
+            "countSound(place)": 9 / 32,
+            "count(shared": 1 / 32,
             "compare(shared": 9 / 16,
-            "choose(shared": 1 / 16,
-            "write(shared": 4 / 16 / runs,
-            "fetch(shared, place, first, own)": 1 / runs,
-            "fetch(shared, place, first + kRUN": 0.0,  # by other warps than the one that chooses
-        }
-        # The compiler does not say of all instructions of a phase that they are part of it.
-        stray = ("suppressed |= labels[i]", "__popc(word)", "bool const hit")
-        met = [
-            {part: 1.0 if phase == of else 0.0 for phase, part in enumerate(stray, start=1)}
-            for of in range(len(keep))
-        ]
-        met[1]["near |= apart[k]"] = 1 / 2
-        yield Launch(
-            f"suppression, keeps {KEPT}", shape, "suppress.cu", "KeepBoxes", 1, 2 * RUN,
-            24 * count + 24 * KEPT,
-            tuple(
-                replace(each, shares={**shares, **each.shares, **more})
-                for each, more in zip(keep, met, strict=True)
-            ),
-            near=("boxes[", "labels["),
-        )  # fmt: skip
+            "choose(shared": 1 / 32,
+            "write(shared": 8 / 32,
+            "strikeRange(shared, place, shared.to, shared.sound)": 0.0,
+            "everyPair() ? maskBelow": 0.0,
+            "layGrid(shared": 0.0,  # by other warps than those that compare longest
+        },
+    )
+    return Launch(
+        f"suppression, keeps {KEPT}", shape, "suppress.cu", "KeepBoxes", 1, WINDOW,
+        24 * count + 24 * KEPT, (keep,),
+        near=("labels[i]", "boxes[i]", "[candidatesOf(place) + at]"),
+    )  # fmt: skip
 
 
 def feeds() -> Iterator[Launch]:

@@ -11,6 +11,7 @@ from lzu_benchmarks.machine_code.other_launches import (
     cameras,
     feeds,
     inversions,
+    ordered_suppressions,
     suppressions,
 )
 from lzu_benchmarks.machine_code.toolkit import Compiled, Toolkit, compile_kernels
@@ -29,6 +30,7 @@ def launches() -> list[Launch]:
         *cameras(LARGE),
         *box_knots([FULL]),
         *suppressions([1000, 5000]),
+        *ordered_suppressions([5000]),
         *feeds(),
         *inversions([FULL]),
     ]
