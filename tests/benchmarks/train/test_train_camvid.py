@@ -51,7 +51,7 @@ def draw(folder: Path, video: str, count: int, first: int = 0) -> None:
     for number in range(first, first + count):
         labels = np.full(SOURCE, CLASSES.index("road"), np.uint8)
         labels[:150] = CLASSES.index("sky")
-        x = 40 + 20 * number
+        x = 40 + 20 * (number % 20)
         labels[160:190, x : x + 40] = CAR
         labels[350:] = 11  # void
         image = np.stack([labels * 20, 255 - labels * 20, labels * 7], axis=-1)
@@ -66,7 +66,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("camvid")
     draw(folder / "train", "0001TP", 8)
     draw(folder / "train", "0016E5", 9)
-    draw(folder / "val", "0016E5", 4, first=9)
+    draw(folder / "val", "0016E5", 20, first=9)
     return folder
 
 
@@ -76,7 +76,7 @@ def test_the_last_eighth_of_each_video_is_held_back(data: Path) -> None:
     assert names["check"] == ["0001TP_000007", "0016E5_000008"]
     assert len(names["train"]) == 15
     assert not set(names["train"]) & set(names["check"])
-    assert [each[:6] for each in names["val"]] == ["0016E5"] * 4
+    assert [each[:6] for each in names["val"]] == ["0016E5"] * 20
     choosing = read_splits(data, choosing=True)
     assert [each.image.stem for each in choosing.scored["choice"].pairs] == [
         "0001TP_000006",
@@ -84,7 +84,7 @@ def test_the_last_eighth_of_each_video_is_held_back(data: Path) -> None:
     ]
     assert len(choosing.train) == 13
     assert list(choosing.scored) == ["choice"]
-    assert describe(splits)["frames"] == {"train": 15, "val": 4, "check": 2}
+    assert describe(splits)["frames"] == {"train": 15, "val": 20, "check": 2}
     assert describe(splits)["sha256"] != describe(choosing)["sha256"]
 
 
@@ -109,14 +109,16 @@ def test_stretches_are_consecutive_frames_of_one_video() -> None:
         ("size", "has 180x240 pixels; give CamVid's frames of 360x480"),
         ("damaged", "0001TP_000000.png"),
         ("class", "holds the label 77"),
+        ("few", "val has 2 frames of one stretch"),
     ],
 )
 def test_unfit_folders_are_refused_in_one_sentence(
     tmp_path: Path, edit: str, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw(tmp_path / "train", "0001TP", 3 if edit == "short" else 8)
+    draw(tmp_path / "train", "0016E5", 8)
     if edit != "missing":
-        draw(tmp_path / "val", "0016E5", 2)
+        draw(tmp_path / "val", "0016E5", 2 if edit == "few" else 20)
     images, labels = (tmp_path / "train" / kind for kind in ("images", "labels"))
     if edit == "labels":
         (labels / "0001TP_000003.png").unlink()
@@ -284,7 +286,8 @@ def figures(variant: str, seed: int, gain: float) -> dict[str, Any]:
     found_by = {"pytorch": {"val": plain, "check": plain}}
     if seed == 0:
         found_by |= {each: {"val": plain} for each in PRECISIONS}
-    spent = {"machine": "a machine", "steps": 8, "cpu_seconds": 60.0, "seconds": 70.0, "loss": 1.0}
+    spent: dict[str, Any] = {"rows": [0.25, 0.5, 0.25]} if variant == "fixed" else {}
+    spent |= {"machine": "a machine", "steps": 8, "cpu_seconds": 60.0, "seconds": 70.0, "loss": 1.0}
     return {**spent, "found": found_by}
 
 
@@ -308,13 +311,17 @@ def test_the_page_judges_from_three_seeds_on(tmp_path: Path) -> None:
     assert "| mIoU | 50.00 +- 0.00 | 51.00 +- 0.00 | +1.00 [+1.00, +1.00] |" in five
     assert "fixed, better than uniform beyond the interval: mIoU" in five
     assert "fixed - uniform (5 seeds)" in five
+    assert (
+        "- The fixed warp gives the upper, middle and lower third of the frame 25, 50 and 25 %"
+        in five
+    )
     assert "| fixed | 51.00 | 51.00 | 51.00 | 51.00 | +0.00 [+0.00, +0.00] |" in five
     assert "Detection has no finished run yet" in five
     assert "CC BY-NC 4.0" in five
 
 
 def test_a_gain_within_its_interval_is_called_so_and_why(tmp_path: Path) -> None:
-    page = write_page(stored(tmp_path / "results.json", 5, 0.2, noise=2.0))
+    page = " ".join(write_page(stored(tmp_path / "results.json", 5, 0.2, noise=2.0)).split())
     assert "The mIoU of fixed is not beyond its interval: the difference is +0.60" in page
     assert "deviate by 0.00 (uniform) and 2.19 (fixed)" in page
 
@@ -344,6 +351,9 @@ class Counting(Segmentation):
 
     def score(self, _job: Job) -> dict[str, Any]:
         return {"val": []}
+
+    def rows(self, _job: Job) -> list[float]:
+        return [0.25, 0.5, 0.25]
 
     def engines(self, job: Job) -> dict[str, Any]:
         self.asked.append(f"export {job.seed}")
@@ -453,6 +463,7 @@ def test_the_whole_command_trains_exports_and_reports(data: Path, tmp_path: Path
         ("fixed", 2),
         ("uniform", 2),
     ]
+    assert [sum(each["rows"]) for each in runs] == pytest.approx([1] * 5)
     for each in runs:
         assert set(each["found"]) == {"pytorch", *PRECISIONS}
         assert set(each["found"]["pytorch"]) == {"val", "check"}

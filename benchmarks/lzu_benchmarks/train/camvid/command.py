@@ -98,7 +98,12 @@ def run_one(
         _tell(place, f"training {job.name}")
         watch = Stopwatch()
         spent: dict[str, Any] = watch.figures(task.train(job))
-        figures = {"machine": machine(), **spent, "found": {"pytorch": task.score(job)}}
+        figures = {
+            "machine": machine(),
+            **spent,
+            "rows": task.rows(job),
+            "found": {"pytorch": task.score(job)},
+        }
         results.put(job, figures)
     if missing:
         _tell(place, f"exporting {job.name}")

@@ -120,6 +120,12 @@ def read_splits(data: Path, *, choosing: bool = False) -> Splits:
         "val": Split(val, val.pairs, STRETCH["val"]),
         "check": Split(train, kept["check"], STRETCH["check"]),
     }
+    for name, split in scored.items():
+        if split.stretches.max(initial=0) < 1:
+            raise LzuError(
+                f"{name} has {len(split)} frames of one stretch, of which no interval can be "
+                f"computed; give at least {2 * STRETCH[name]}"
+            )
     return Splits(Split(train, learnt), scored)
 
 

@@ -1,6 +1,7 @@
 """The page of the results, in Markdown."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ from lzu_benchmarks.train.camvid.figures import Run, Scored, gains, paired, scor
 from lzu_benchmarks.train.camvid.frames import CLASSES
 from lzu_benchmarks.train.camvid.results import Results
 from lzu_benchmarks.train.camvid.tasks import PRECISIONS, Detection, Segmentation
-from lzu_benchmarks.train.figures import mean_text
+from lzu_benchmarks.train.figures import mean_text, rows_spent
 from lzu_export.evaluation.metrics.bootstrap import Interval
 from lzu_export.evaluation.metrics.segmentation import REGIONS
 
 SEGMENTATION_COLUMNS = ("mIoU", *REGIONS, *CLASSES)
 PLANNED = {Segmentation.name: 5, Detection.name: Detection.most_seeds}
 """Number of seeds that a comparison needs to be complete."""
+WIDTH = 100
+"""Largest number of characters of a line of text."""
 LEAST = 3
 """Number of seeds from which on a difference is judged by its interval."""
 
@@ -116,13 +119,20 @@ def _progress(results: Results) -> list[str]:
                 f"{task.capitalize()} has no finished run yet; {planned} seeds are planned."
             )
             continue
-        cost = [each["cpu_seconds"] / 60 for each in runs]
-        machines = ", ".join(dict.fromkeys(each["machine"] for each in runs))
         lines.append(
-            f"{task.capitalize()}: {len(runs)} finished runs of {runs[0]['steps']} steps, "
-            f"{min(cost):.1f} to {max(cost):.1f} CPU minutes each on {machines}, one thread."
+            f"{task.capitalize()}: {_count(len(runs), 'finished run')} of {runs[0]['steps']} steps "
+            f"on one thread. CPU minutes of a run: {_costs(runs)}."
         )
-    return lines
+    return [*wrap(" ".join(lines), WIDTH)]
+
+
+def _costs(runs: Sequence[Run]) -> str:
+    """Return the mean CPU minutes of the runs of each size and variant, by machine."""
+    spent: dict[str, list[float]] = {}
+    for each in sorted(runs, key=lambda run: (run["machine"], -len(run["size"]), run["variant"])):
+        name = f"{each['size']} {each['variant']} ({each['machine']})"
+        spent.setdefault(name, []).append(each["cpu_seconds"] / 60)
+    return ", ".join(f"{name} {np.mean(cost):.1f}" for name, cost in spent.items())
 
 
 def _section(
@@ -138,9 +148,13 @@ def _section(
     scored = {v: each for v, each in scored.items() if each.seeds}
     if not scored:
         return [f"## {title}", "", "No run is finished yet.", ""]
-    lines = [f"## {title}", "", note, "", *_seeds(scored, variants, runs[0]["task"]), ""]
+    lines = [f"## {title}", "", *wrap(note, WIDTH), ""]
+    lines += [*_seeds(scored, variants, runs[0]["task"]), ""]
     lines += [*_table(scored, columns), ""]
-    lines += [*_verdicts(scored, columns[0]), ""]
+    if verdicts := _verdicts(scored, columns[0]):
+        lines += [*verdicts, ""]
+    if rows := _rows(runs, size):
+        lines += [*rows, ""]
     check = {v: score(runs, size, v, split="check") for v in scored}
     lines += [f"On `check`, {columns[0]} and its parts:", ""]
     lines += [*_table(check, columns[: len(columns) - len(_classes(columns))]), ""]
@@ -176,8 +190,8 @@ def _table(scored: Mapping[str, Scored], columns: Sequence[str]) -> list[str]:
     return rows
 
 
-def _count(seeds: int) -> str:
-    return f"{seeds} seed" if seeds == 1 else f"{seeds} seeds"
+def _count(number: int, what: str = "seed") -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _mean(scored: Scored, column: str) -> str:
@@ -199,21 +213,36 @@ def _verdicts(scored: Mapping[str, Scored], headline: str) -> list[str]:
         seeds = paired(scored["uniform"], each)
         if seeds < LEAST:
             lines.append(
-                f"- {variant}: no verdict from {_count(seeds)}, whose luck is not in the intervals."
+                f"- {variant}: no verdict from {_count(seeds)}; their luck alone may be as large."
             )
             continue
         known = {name: gain for name, gain in found.items() if not np.isnan(gain.difference)}
         better = [name for name, gain in known.items() if gain.low > 0]
         worse = [name for name, gain in known.items() if gain.high < 0]
         rest = [name for name in known if name not in {*better, *worse}]
-        lines += [
+        lines.append(
             f"- {variant}, better than uniform beyond the interval: {_names(better)}; worse: "
             f"{_names(worse)}; not shown either way: {_names(rest)}."
-        ]
+        )
         gain = found[headline]
         if gain.low <= 0 <= gain.high:
             lines.append(f"- {_why(variant, headline, found, scored)}")
-    return lines
+    return [part for line in lines for part in wrap(line, WIDTH, subsequent_indent="  ")]
+
+
+def _rows(runs: Sequence[Run], size: str) -> list[str]:
+    """Return a line for each warp on the rows that it gives the thirds, a mean over seeds."""
+    found: dict[str, list[list[float]]] = {}
+    for each in runs:
+        if each["size"] == size and each["variant"] != "uniform" and "rows" in each:
+            found.setdefault(each["variant"], []).append(each["rows"])
+    lines = [
+        rows_spent(np.mean(found[variant], axis=0).tolist()).replace(
+            "The warp", f"The {variant} warp", 1
+        )
+        for variant in sorted(found)
+    ]
+    return [part for line in lines for part in wrap(line, WIDTH, subsequent_indent="  ")]
 
 
 def _names(names: Sequence[str]) -> str:
@@ -252,12 +281,12 @@ def _engines(runs: Sequence[Run], size: str, variants: Sequence[str], headline: 
         return ["No run of this size is exported yet."]
     for e in names:  # PyTorch, too, of the exported seeds alone
         for v in exported:
-            seeds = {s: w for s, w in found[e][v].seeds.items() if s in found["fp32"][v].seeds}
-            found[e][v] = Scored(seeds, found[e][v].stretches)
+            kept = {s: w for s, w in found[e][v].seeds.items() if s in found["fp32"][v].seeds}
+            found[e][v] = Scored(kept, found[e][v].stretches)
     titles = ("PyTorch", *(name.upper() for name in PRECISIONS))
+    seeds = ", ".join(f"{v} {_count(len(found['fp32'][v].seeds))}" for v in exported)
     lines = [
-        f"{headline} after export, of the exported seeds ({len(found['fp32'][exported[0]].seeds)} "
-        "per variant at least):",
+        f"{headline} after export, of the exported runs ({seeds}):",
         "",
         "| | " + " | ".join(titles) + " | INT8 - PyTorch |",
         "|---" * (len(titles) + 2) + "|",

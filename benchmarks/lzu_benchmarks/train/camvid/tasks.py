@@ -15,9 +15,11 @@ from lzu_benchmarks.train.camvid.frames import SOURCE, Split, Splits
 from lzu_benchmarks.train.camvid.learned import GAIN
 from lzu_benchmarks.train.camvid.network import DEPTH, NAME, STRIDE, WIDTHS
 from lzu_benchmarks.train.camvid.results import Job
+from lzu_benchmarks.train.figures import thirds_of_rows
 from lzu_benchmarks.train.schedule import Schedule
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.schema import SegRecipe
+from lzu_export.tasks.warps import make_warp
 
 PRECISIONS = ("fp32", "fp16", "int8")
 """Precisions of exported engines."""
@@ -59,6 +61,10 @@ class Task(ABC):
     @abstractmethod
     def score_engine(self, predict: Any, split: Split) -> Any:
         """Return plain data on what a predictor finds in a split."""
+
+    def rows(self, job: Job) -> list[float]:
+        """Return the shares of the canvas's rows that a stored network's warp gives each third."""
+        return thirds_of_rows(make_warp(self.recipe(job)).knots_y)
 
     def weights(self, job: Job) -> Path:
         """Return the file of a training's weights."""
