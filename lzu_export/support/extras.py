@@ -21,6 +21,7 @@ BRINGS: dict[str, tuple[str, ...]] = {
     "cuda12": ("cuda",),
     "pycuda": ("pycuda",),
     "tensorrt": ("tensorrt",),
+    "sahi": ("sahi",),
 }
 """Names of the modules that each extra installs; small extras first."""
 OF_COMMANDS: dict[str, tuple[str, ...]] = {

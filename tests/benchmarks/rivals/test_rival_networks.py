@@ -102,8 +102,8 @@ def test_the_command_trains_what_is_missing(
 ) -> None:
     train = pytest.importorskip("lzu_benchmarks.rivals.train", reason="training needs torch")
     monkeypatch.setattr(train, "SALIENCY_SEQUENCES", 2)
-    words = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work"), "--sequences", "1"]
-    words += ["--epochs", "1", "--seeds", "5", "--networks", "crop", "fovea", "--json"]
+    words = ["--out", str(tmp_path / "out"), "--work", str(tmp_path / "work"), "--sequences", "2"]
+    words += ["--epochs", "2", "--seeds", "5", "--networks", "crop", "fovea", "--json"]
     monkeypatch.setattr(sys, "argv", ["train", *words, "--processes", "1"])
     train.main()
     printed = capsys.readouterr()
