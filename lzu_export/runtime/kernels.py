@@ -56,7 +56,7 @@ class ZoomCamera(c.Structure):
             (name, c.c_int32)
             for name in (
                 *("pitch", "pixel_format", "reduce", "height", "width"),
-                *("canvas_height", "canvas_width", "pad_y", "pad_x"),
+                *("canvas_height", "canvas_width", "pad_y", "pad_x", "bilinear"),
             )
         ),
         ("knots_x", c.c_void_p),

@@ -1,5 +1,6 @@
 // Launcher of the zoom from a camera's bytes. A plain C++ compiler makes the host build of this file.
 #include "camera.h"
+#include "camera_bilinear.h"
 #include "lzu_kernels.h"
 
 namespace
@@ -35,30 +36,61 @@ bool hasWords(LzuCamera const& call)
     return call.reduce == 1 && call.pitch % 4 == 0 && alike;
 }
 
-template <class Pixels, class Out>
-int zoomTo(LzuCamera const& call, void* stream)
+// Whether each output pixel samples four of the picture, of which all are to be had: see lzu::CameraBilinear.
+bool isBilinear(LzuCamera const& call)
 {
-    using Kernel = CameraZoom<Pixels, Out>;
+    bool const narrow = call.bilinear == 1 || call.table_x == nullptr || call.table_y == nullptr;
+    bool const even = call.pixel_format != LZU_NV12
+                      || ((reinterpret_cast<uintptr_t>(call.chroma) & 1U) == 0 && call.pitch % 2 == 0);
+    return narrow && even && call.reduce == 1 && call.height > 1 && call.width > 1;
+}
+
+template <class Out>
+NetworkInput<Out> networkInputOf(LzuCamera const& call)
+{
+    NetworkInput<Out> output{};
+    output.height = call.canvas_height + call.pad_y;
+    output.width = call.canvas_width + call.pad_x;
+    bool const redFirst = call.pixel_format == LZU_RGB; // colours of NV12 are made in the order blue, green, red
+    bool const swap = redFirst != (call.rgb_output != 0);
+    for (int c = 0; c < 3; ++c)
+    {
+        int const of = swap ? 2 - c : c; // mean and std are in the output's order
+        output.scale[c] = static_cast<float>(1.0 / static_cast<double>(call.std[of]));
+        output.shift[c] = static_cast<float>(-static_cast<double>(call.mean[of]) / static_cast<double>(call.std[of]));
+    }
+    int64_t const plane = static_cast<int64_t>(output.height) * output.width;
+    output.plane = swap ? -plane : plane;
+    output.first = static_cast<Out*>(call.output) + (swap ? 2 * plane : 0);
+    return output;
+}
+
+template <class Kernel, class Out>
+int zoomBy(LzuCamera const& call, int tileX, int tileY, void* stream)
+{
     Kernel kernel{};
     kernel.picture = {call.pixels, call.chroma, call.pitch, call.reduce, call.width, hasWords(call) ? 1 : 0};
-    bool const redFirst = call.pixel_format == LZU_RGB; // colours of NV12 are made in the order blue, green, red
-    kernel.swap = redFirst != (call.rgb_output != 0) ? 1 : 0;
     bool const tabled = call.table_x != nullptr && call.table_y != nullptr;
     kernel.tableX = tabled ? call.table_x : nullptr;
     kernel.tableY = tabled ? call.table_y : nullptr;
     kernel.x = {call.knots_x, call.knot_count_x, 0, call.width, call.canvas_width, 0, 0.0F, 0.0F, 1};
     kernel.y = {call.knots_y, call.knot_count_y, 0, call.height, call.canvas_height, 0, 0.0F, 0.0F, 1};
-    kernel.outHeight = call.canvas_height + call.pad_y;
-    kernel.outWidth = call.canvas_width + call.pad_x;
-    kernel.tilesX = ceilDiv(kernel.outWidth, Kernel::kTILE_X);
-    for (int c = 0; c < 3; ++c)
+    kernel.output = networkInputOf<Out>(call);
+    kernel.tilesX = ceilDiv(kernel.output.width, tileX);
+    return launch(kernel, kernel.tilesX * ceilDiv(kernel.output.height, tileY), stream);
+}
+
+// A unit of pixels for any support; a single pixel, for four of them.
+template <class Pixels, class Pixel, class Out>
+int zoomTo(LzuCamera const& call, void* stream)
+{
+    if (isBilinear(call))
     {
-        kernel.scale[c] = static_cast<float>(1.0 / static_cast<double>(call.std[c]));
-        kernel.shift[c] = static_cast<float>(-static_cast<double>(call.mean[c]) / static_cast<double>(call.std[c]));
+        using Kernel = CameraBilinear<Pixel, Out>;
+        return zoomBy<Kernel, Out>(call, Kernel::kSIDE, Kernel::kSIDE, stream);
     }
-    kernel.output = static_cast<Out*>(call.output);
-    int const blocks = kernel.tilesX * ceilDiv(kernel.outHeight, Kernel::kTILE_Y);
-    return launch(kernel, blocks, stream);
+    using Kernel = CameraZoom<Pixels, Out>;
+    return zoomBy<Kernel, Out>(call, Kernel::kTILE_X, Kernel::kTILE_Y, stream);
 }
 
 template <class Out>
@@ -66,10 +98,11 @@ int zoomAs(LzuCamera const& call, void* stream)
 {
     switch (call.pixel_format)
     {
-    case LZU_GRAY: return zoomTo<Packed<1>, Out>(call, stream);
+    case LZU_GRAY: return zoomTo<Packed<1>, PackedPixel<1>, Out>(call, stream);
     case LZU_NV12:
-        return call.reduce == 1 ? zoomTo<Nv12<true>, Out>(call, stream) : zoomTo<Nv12<false>, Out>(call, stream);
-    default: return zoomTo<Packed<3>, Out>(call, stream);
+        return call.reduce == 1 ? zoomTo<Nv12<true>, Nv12Pixel, Out>(call, stream)
+                                : zoomTo<Nv12<false>, Nv12Pixel, Out>(call, stream);
+    default: return zoomTo<Packed<3>, PackedPixel<3>, Out>(call, stream);
     }
 }
 

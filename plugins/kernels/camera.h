@@ -1,12 +1,13 @@
 // From a camera's bytes to a network's input in one pass: zoom, normalise, pad, order the channels.
 //
 // The result is that of lzu_export.runtime.preprocess.ZoomedInput: sums of weighted pixels, times 1 / std, minus mean /
-// std times the sum of the weights (less than 1 where the warp reaches beyond the picture), zeros in the padding.
+// std times the sum of the weights (less than 1 where the warp reaches beyond the picture), zeros in the padding. The
+// weights may reach any number of pixels; camera_bilinear.h is quicker where they reach two of each axis.
 #pragma once
 
 #include "axis.h"
-#include "half.h"
 #include "launch.h"
+#include "network_input.h"
 #include "pixels.h"
 
 namespace lzu
@@ -99,17 +100,12 @@ struct CameraZoom
     static_assert(sizeof(Shared) <= 48 * 1024, "static shared memory of a block is 48 KiB at most");
 
     Picture picture;
-    int swap;            // the first byte of a pixel belongs to the last output channel
     float const* tableX; // null: knots
     float const* tableY;
     AxisMap x;
     AxisMap y;
-    int outHeight;
-    int outWidth;
     int tilesX;
-    float scale[3]; // of the output's channels
-    float shift[3];
-    Out* output;
+    NetworkInput<Out> output;
 
     // Phases 0 and 1 prepare; 2 k + 2 sums rows of chunk k, 2 k + 3 columns.
     LZU_HD bool more(Shared const& shared, int phase) const
@@ -397,7 +393,8 @@ private:
             int const row = rowOf(top, i);
             if (isLast)
             {
-                write(sums[i], shared.rows[row].sum * hat.sum, place.block, row, column);
+                output.write(sums[i], shared.rows[row].sum * hat.sum, place.block / tilesX * kTILE_Y + row,
+                    place.block % tilesX * kTILE_X + column);
             }
             else
             {
@@ -413,35 +410,6 @@ private:
     LZU_HD static int rowOf(int top, int i)
     {
         return top + i * (kTHREADS / kTILE_X);
-    }
-
-    LZU_HD void write(float const (&sums)[kCHANNELS], float weights, int block, int tileRow, int tileColumn) const
-    {
-        int const row = block / tilesX * kTILE_Y + tileRow;
-        int const column = block % tilesX * kTILE_X + tileColumn;
-        if (row >= outHeight || column >= outWidth)
-        {
-            return;
-        }
-        int64_t const plane = static_cast<int64_t>(outHeight) * outWidth;
-        int64_t const at = static_cast<int64_t>(row) * outWidth + column;
-        LZU_UNROLL(3)
-        for (int c = 0; c < 3; ++c)
-        {
-            float const forward = sums[kCHANNELS == 3 ? c : 0];
-            float const backward = sums[kCHANNELS == 3 ? 2 - c : 0];
-            put(output + c * plane + at, fmaf(swap != 0 ? backward : forward, scale[c], shift[c] * weights));
-        }
-    }
-
-    LZU_HD static void put(float* place, float value)
-    {
-        *place = value;
-    }
-
-    LZU_HD static void put(Half* place, float value)
-    {
-        *place = toHalf(value);
     }
 };
 

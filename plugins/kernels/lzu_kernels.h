@@ -118,6 +118,7 @@ struct LzuCamera
     int32_t canvas_width;
     int32_t pad_y;
     int32_t pad_x;
+    int32_t bilinear; /* 1: all supports and gains of the tables are 1, which is quicker; knots are so in any case */
     /* The warp: either knots, or resample tables (4 x canvas rows or columns: floor, fraction, support, gain). */
     float const* knots_x;
     float const* knots_y;

@@ -62,21 +62,80 @@ struct ChromaShare
     int red;
 };
 
+// Products of the bytes as they are: the one constant of each colour takes off those of 128 and of a luma of 16, and
+// rounds.
 LZU_HD ChromaShare chromaShareOf(int blueness, int redness)
 {
-    constexpr int kHALF = 1 << 19; // rounds
-    int const u = blueness - 128;
-    int const v = redness - 128;
-    return {2116026 * u + kHALF, -409993 * u - 852492 * v + kHALF, 1673527 * v + kHALF};
+    constexpr int kFIXED = (1 << 19) - 16 * 1220542;
+    constexpr int kBLUE = kFIXED - 128 * 2116026;
+    constexpr int kGREEN = kFIXED + 128 * (409993 + 852492);
+    constexpr int kRED = kFIXED - 128 * 1673527;
+    return {2116026 * blueness + kBLUE, -409993 * blueness - 852492 * redness + kGREEN, 1673527 * redness + kRED};
 }
 
 LZU_HD int lumaShareOf(int luma)
 {
-    return ((luma > 16 ? luma : 16) - 16) * 1220542;
+    return (luma > 16 ? luma : 16) * 1220542;
 }
 
-// Kinds of pixels. A unit is what a thread reads of a row at once; it holds kVALUES numbers, neighbours in a row whose
-// pixels lie one after another with kCHANNELS numbers each.
+// Kinds of pixels, one at a time, read byte by byte wherever they lie. `toFloats` gives their colours in their order.
+
+// Packed bytes: blue, green, red, or red, green, blue, or grey alone.
+template <int CHANNELS>
+struct PackedPixel
+{
+    static constexpr int kCHANNELS = CHANNELS;
+
+    uint8_t bytes[CHANNELS];
+
+    LZU_HD static PackedPixel read(Picture const& picture, int row, int column)
+    {
+        uint8_t const* const place = picture.rowOf(picture.pixels, row) + CHANNELS * column;
+        PackedPixel pixel;
+        LZU_UNROLL(CHANNELS)
+        for (int c = 0; c < CHANNELS; ++c)
+        {
+            pixel.bytes[c] = place[c];
+        }
+        return pixel;
+    }
+
+    LZU_HD void toFloats(float (&values)[CHANNELS]) const
+    {
+        LZU_UNROLL(CHANNELS)
+        for (int c = 0; c < CHANNELS; ++c)
+        {
+            values[c] = byteOf(bytes[c], 0);
+        }
+    }
+};
+
+// NV12, to be blue, green and red. Rows of chroma start at even addresses.
+struct Nv12Pixel
+{
+    static constexpr int kCHANNELS = 3;
+
+    uint8_t luma;
+    uint16_t chroma; // Cb in the low byte, Cr in the high one
+
+    LZU_HD static Nv12Pixel read(Picture const& picture, int row, int column)
+    {
+        uint8_t const* const both = picture.rowOf(picture.chroma, row >> 1) + (column & ~1);
+        return {picture.rowOf(picture.pixels, row)[column], *reinterpret_cast<uint16_t const*>(both)};
+    }
+
+    LZU_HD void toFloats(float (&values)[kCHANNELS]) const
+    {
+        ChromaShare const share = chromaShareOf(chroma & 0xFF, chroma >> 8);
+        int const bright = lumaShareOf(luma);
+        values[0] = yuvByte(bright + share.blue);
+        values[1] = yuvByte(bright + share.green);
+        values[2] = yuvByte(bright + share.red);
+    }
+};
+
+// Kinds of pixels, several at a time. A unit is what a thread reads of a row at once; it holds kVALUES numbers,
+// neighbours in a row whose pixels lie one after another with kCHANNELS numbers each.
 
 // Packed bytes: blue, green, red, or red, green, blue, or grey alone. A unit is 4 bytes.
 template <int CHANNELS>

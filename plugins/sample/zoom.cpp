@@ -5,6 +5,7 @@
 #include <lzu_kernels.h>
 
 #include <algorithm>
+#include <cstddef>
 
 namespace lzu::sample
 {
@@ -17,13 +18,25 @@ std::size_t frameBytes(Warp const& warp)
     return std::size_t{3} * static_cast<std::size_t>(warp.source.y) * static_cast<std::size_t>(warp.source.x);
 }
 
-Memory table(Warp const& warp, std::string const& name, int32_t cells, Session& session)
+// A resample table of 4 rows: floors, fractions, supports, gains.
+std::vector<float> tableOf(Warp const& warp, std::string const& name, int32_t cells)
 {
     std::vector<float> const values = warp.arrays.at(name).floats();
     if (values.size() != std::size_t{4} * static_cast<std::size_t>(cells))
     {
         throw Error("array " + name + " of warp.safetensors does not fit the canvas; export the bundle again");
     }
+    return values;
+}
+
+bool isBilinear(std::vector<float> const& table)
+{
+    auto const half = static_cast<std::ptrdiff_t>(table.size() / 2);
+    return std::all_of(table.begin() + half, table.end(), [](float each) { return each == 1.0F; });
+}
+
+Memory onDevice(std::vector<float> const& values, Session& session)
+{
     Memory memory = session.allocate(values.size() * sizeof(float));
     session.upload(memory.get(), values.data(), values.size() * sizeof(float));
     return memory;
@@ -51,8 +64,11 @@ Zoom::Zoom(Manifest const& manifest, Warp const& warp, Session& session)
     {
         throw Error("the warp is not separable, and lzu_zoom_camera takes separable ones; export with input: source");
     }
-    mRows = table(warp, "zoom_rows", warp.canvas.y, session);
-    mCols = table(warp, "zoom_cols", warp.canvas.x, session);
+    std::vector<float> const rows = tableOf(warp, "zoom_rows", warp.canvas.y);
+    std::vector<float> const cols = tableOf(warp, "zoom_cols", warp.canvas.x);
+    mBilinear = isBilinear(rows) && isBilinear(cols);
+    mRows = onDevice(rows, session);
+    mCols = onDevice(cols, session);
     mFrames = session.allocate(frameBytes(warp) * static_cast<std::size_t>(manifest.batch));
 }
 
@@ -72,6 +88,7 @@ void Zoom::enqueue(uint8_t const* frame, int32_t number)
     call.canvas_width = mWarp.canvas.x;
     call.pad_y = mWarp.networkInput.y - mWarp.canvas.y;
     call.pad_x = mWarp.networkInput.x - mWarp.canvas.x;
+    call.bilinear = mBilinear ? 1 : 0; // quicker
     call.table_x = static_cast<float const*>(mCols.get());
     call.table_y = static_cast<float const*>(mRows.get());
     std::copy(mManifest.mean.begin(), mManifest.mean.end(), call.mean);

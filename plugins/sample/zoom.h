@@ -25,6 +25,7 @@ private:
     Memory mFrames;
     Memory mRows;
     Memory mCols;
+    bool mBilinear = false; // each pixel samples four of the frame
 };
 
 } // namespace lzu::sample

@@ -210,7 +210,7 @@ void fuzzCamera()
     pickEach({{call.pixel_format, LZU_BGR, LZU_GRAY}, {call.reduce, 1, 3}, {call.height, 1, 40},
         {call.width, 1, chance(0.1) ? 900 : 40}, {call.canvas_height, 1, 40}, {call.canvas_width, 1, 80},
         {call.pad_y, 0, 5}, {call.pad_x, 0, 5}, {call.rgb_output, 0, 1},
-        {call.format, LZU_F32_LINEAR, LZU_F16_LINEAR}});
+        {call.bilinear, 0, 1}, {call.format, LZU_F32_LINEAR, LZU_F16_LINEAR}});
     int const rows = (call.height - 1) * call.reduce + 1;
     int const columns = (call.width - 1) * call.reduce + 1;
     bool const planar = call.pixel_format == LZU_NV12;

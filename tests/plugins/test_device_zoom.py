@@ -22,7 +22,7 @@ from lzu_export.errors import LzuError
 from lzu_export.inputs.pixel_formats import shape_in
 from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes import Recipe
-from lzu_export.runtime import load
+from lzu_export.runtime import device_zoom, load
 from lzu_export.runtime.device_zoom import make_zoom, zoom_refusal
 from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.runtime.preprocess import ZoomedInput
@@ -215,6 +215,20 @@ def test_a_frame_is_one_graph_and_tables_are_sent_once(
     assert world.names() == [*frame, "cuCtxPopCurrent"]
     with pytest.raises(LzuError, match="no input image; its inputs are frame"):
         session.run({"frame": frames, "image": frames})
+
+
+@pytest.mark.parametrize(("sampler", "said"), [("bilinear", 1), ("antialiased", 0)])
+def test_the_kernel_learns_whether_tables_are_bilinear(
+    sampler: str, said: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = zoomed(tmp_path, sampler=sampler)
+    calls: list[Any] = []
+    monkeypatch.setattr(device_zoom, "launch", lambda *given: calls.append(given[2]))
+    image = TensorSpec("image", "float32", (BATCH, 3, *recipe.network_input))
+    zoom = stored_zoom(make_warp(recipe).arrays())
+    made = make_zoom(library(), recipe, zoom, [image])
+    made.enqueue({"frame": 1, "image": 2, "table_x": 3, "table_y": 4}, 0)
+    assert [call.bilinear for call in calls] == [said] * BATCH
 
 
 def test_a_kernel_that_does_not_start_is_told(world: World, tmp_path: Path, opened: Open) -> None:

@@ -10,7 +10,7 @@ from host_kernels import BGR, F16, F32, GRAY, INVALID, NV12, RGB, Array, address
 from lzu_export.runtime.kernels import ZoomCamera
 from lzu_export.runtime.preprocess import ZoomedInput
 from lzu_export.warp.knots import axis_knots
-from lzu_export.warp.tables import zoom_tables
+from lzu_export.warp.tables import is_bilinear, zoom_tables
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 CANVAS, PADDED = (30, 50), (32, 64)
@@ -34,7 +34,10 @@ def reference(frame, tables, order="rgb", view=None, reduce=1, corner=(0, 0)) ->
     return ZoomedInput(recipe, tables)([frame])[0]
 
 
-def camera(pixels, pixel_format, size, *, tables=None, knots=None, dtype=np.float32, **more):
+def camera(
+    pixels, pixel_format, size, *, tables=None, knots=None, dtype=np.float32, bilinear=None, **more
+):
+    """Call the launcher; by tables, `bilinear` is what they are unless it is given."""
     out = aligned((3, *PADDED), dtype, 77)
     call = ZoomCamera(
         pixels=pixels.ctypes.data, pixel_format=pixel_format, pitch=pixels.strides[0], reduce=1,
@@ -43,6 +46,9 @@ def camera(pixels, pixel_format, size, *, tables=None, knots=None, dtype=np.floa
         format=F32 if dtype == np.float32 else F16, output=address(out),
     )  # fmt: skip
     call.mean[:], call.std[:] = MEAN, STD
+    if bilinear is None:
+        bilinear = tables is not None and all(is_bilinear(table) for table in tables)
+    call.bilinear = bilinear
     keep = []
     for axis, i in (("x", 1), ("y", 0)):
         if tables is not None:
@@ -159,6 +165,8 @@ def test_pictures_of_any_size_in_lines_of_any_alignment(pixel_format, size, anti
         chroma = {"chroma": rows[size[0] :].ctypes.data} if pixel_format == NV12 else {}
         out = camera(rows, pixel_format, size, tables=tables, **chroma)
         np.testing.assert_allclose(out, expected, rtol=0, atol=2e-5)
+        out = camera(rows, pixel_format, size, tables=tables, bilinear=False, **chroma)
+        np.testing.assert_allclose(out, expected, rtol=0, atol=2e-5)
 
 
 @FORMATS
@@ -172,8 +180,31 @@ def test_every_format_is_reduced(pixel_format, reduce):
     np.testing.assert_allclose(out, reference(frame, tables, reduce=reduce), rtol=0, atol=2e-5)
 
 
+@FORMATS
+@pytest.mark.parametrize("size", [(2, 2), (1, 9), (9, 1), (3, 5)])
+def test_the_smallest_pictures(pixel_format, size):
+    if pixel_format == NV12:  # OpenCV converts even sizes alone
+        size = tuple(n + n % 2 for n in size)
+    raw, frame = raw_of(pixel_format, size)
+    tables = zoom_tables(*knots_of(5), size, CANVAS)
+    chroma = {"chroma": raw[size[0] :].ctypes.data} if pixel_format == NV12 else {}
+    out = camera(raw, pixel_format, size, tables=tables, **chroma)
+    np.testing.assert_allclose(out, reference(frame, tables), rtol=0, atol=2e-5)
+
+
+def test_tables_said_to_be_bilinear_are_sampled_so():
+    frame = frame_of(6)
+    plain, wide = (
+        zoom_tables(*knots_of(6), frame.shape[:2], CANVAS, antialias=each) for each in (False, True)
+    )
+    expected = camera(frame, BGR, frame.shape[:2], tables=plain)
+    out = camera(frame, BGR, frame.shape[:2], tables=wide, bilinear=True)
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("bilinear", [0, 1])
 @pytest.mark.parametrize("value", [0, 15, 16, 17, 127, 128, 235, 255])
-def test_every_chroma_of_nv12_becomes_opencv_s_bytes(value):
+def test_every_chroma_of_nv12_becomes_opencv_s_bytes(value, bilinear):
     """All pairs of Cb and Cr at this luma, unzoomed, unnormalised."""
     luma = np.full((512, 512), value, np.uint8)
     both = np.stack(np.meshgrid(*[np.arange(256, dtype=np.uint8)] * 2), axis=-1)
@@ -186,6 +217,7 @@ def test_every_chroma_of_nv12_becomes_opencv_s_bytes(value):
         pixels=raw.ctypes.data, chroma=raw[512:].ctypes.data, pixel_format=NV12, pitch=512,
         reduce=1, height=512, width=512, canvas_height=512, canvas_width=512,
         table_x=table.ctypes.data, table_y=table.ctypes.data, output=address(out),
+        bilinear=bilinear,
     )  # fmt: skip
     call.std[:] = (1, 1, 1)
     assert run("lzu_zoom_camera", call) == 0

@@ -10,7 +10,7 @@ import pytest
 from host_kernels import SOURCES, build_directory
 from toolchain import KERNELS, cuda_home, tool, wheel
 
-SAMPLING = ("Resample", "CameraZoom")
+SAMPLING = ("Resample", "CameraZoom", "CameraBilinear")
 UNITS = ("ByteUnit", "FloatUnit", "HalfUnit", "Half8Unit", "Int8UnitILi1E", "Int8UnitILi4E")
 ARCHITECTURES = ("75", "80", "86", "87", "89", "90", "100", "110", "120", "121")
 
@@ -90,11 +90,28 @@ def test_packed_formats_move_16_bytes_at_a_time(architecture):
 def test_the_camera_reads_words_and_divides_in_no_loop(architecture):
     """Every pixel format does, except the chroma of reduced NV12, which is read byte by byte."""
     cubin, report = compile_cubin(KERNELS / "camera.cu", architecture)
-    assert check_report(report) == 8
-    for name, instructions in sass(cubin).items():
+    assert check_report(report) == 14
+    kernels = {name: code for name, code in sass(cubin).items() if "CameraZoom" in name}
+    assert len(kernels) == 8
+    for name, instructions in kernels.items():
         words = re.findall(r"\bLDG\.E(?:\.CONSTANT)? ", instructions)
         tables = 8  # of an axis 4 numbers
         assert len(words) >= tables + (0 if "Nv12ILb0" in name else 4), name
+        assert "I2F.U8" not in instructions, "a conversion of a byte takes the slow pipe"
+        assert "LDL" not in instructions, "local memory"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["87", "89"])
+def test_a_thread_samples_two_rows_of_four_pixels_at_once(architecture):
+    """Each of its eight pixels is read by itself: all bytes of a packed one, luma and chroma."""
+    cubin, _ = compile_cubin(KERNELS / "camera.cu", architecture)
+    kernels = {name: code for name, code in sass(cubin).items() if "CameraBilinear" in name}
+    assert len(kernels) == 6
+    for name, instructions in kernels.items():
+        widths = [re.findall(rf"\bLDG\.E\.U{bits}\b", instructions) for bits in (8, 16)]
+        expected = [8, 8] if "Nv12" in name else [24 if "PixelILi3E" in name else 8, 0]
+        assert [len(each) for each in widths] == expected, name
         assert "I2F.U8" not in instructions, "a conversion of a byte takes the slow pipe"
         assert "LDL" not in instructions, "local memory"
 

@@ -103,10 +103,15 @@ def cases_of(card: "Card", kernel: str, shape: str) -> "list[Case]":
         LzuError: there are none.
     """
     from lzu_benchmarks.gpu_kernels.box_work import box_cases
+    from lzu_benchmarks.gpu_kernels.camera_work import camera_cases
     from lzu_benchmarks.gpu_kernels.resampling import resampling_cases
     from lzu_benchmarks.gpu_kernels.shapes import SHAPES
 
-    every = [*resampling_cases(card, SHAPES), *box_cases(card, SHAPES[0])]
+    every = [
+        *resampling_cases(card, SHAPES),
+        *camera_cases(card, SHAPES),
+        *box_cases(card, SHAPES[0]),
+    ]
     found = [each for each in every if kernel in each.kernel and shape in ("", each.shape)]
     if not found:
         raise LzuError(f"no case has kernel {kernel or 'any'} and shape {shape or 'any'}")

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lzu_benchmarks.gpu_kernels.card import Card
+from lzu_benchmarks.gpu_kernels.shapes import Shape
 from lzu_export.warp.knots import axis_knots
 from lzu_export.warp.sampling import axis_weights
 
@@ -110,3 +111,9 @@ def sampled(image: Tensor, grid: Tensor) -> Tensor:
     return torch.nn.functional.grid_sample(
         image, grid, mode="bilinear", padding_mode="zeros", align_corners=True
     )
+
+
+def padded(canvas: Tensor, shape: Shape) -> Tensor:
+    """Return a canvas (..., H, W) as the network's input: with zeros below and at the right."""
+    rows, columns = shape.pad
+    return torch.nn.functional.pad(canvas, (0, columns, 0, rows))

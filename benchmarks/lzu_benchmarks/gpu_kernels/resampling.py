@@ -1,4 +1,4 @@
-"""Cases of the unzoom, the zoom and the camera's way to the network."""
+"""Cases of the unzoom and the zoom."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,6 +16,7 @@ from lzu_benchmarks.gpu_kernels.case import (
     Tensor,
     address,
     on_card,
+    padded,
     random_knots,
     sampled,
     uniform,
@@ -23,8 +24,6 @@ from lzu_benchmarks.gpu_kernels.case import (
 from lzu_benchmarks.gpu_kernels.shapes import Shape
 from lzu_export.warp.forward import forward_axis
 from lzu_export.warp.inverse import invert_axis
-
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 class Layout(NamedTuple):
@@ -76,14 +75,12 @@ def unpacked(memory: Tensor, layout: Layout, channels: int) -> Tensor:
 
 
 def resampling_cases(card: Card, shapes: tuple[Shape, ...]) -> Iterator[Case]:
-    """Yield the cases of every format at every shape; of the zoom and the camera, FP32 and FP16."""
+    """Yield the cases of every format at every shape; of the zoom, FP32 and FP16."""
     for shape in shapes:
         for layout in LAYOUTS:
             yield _unzoom_case(card, shape, layout)
         for layout in LAYOUTS[:2]:
             yield _zoom_case(card, shape, layout)
-        for kind in ("BGR or RGB", "NV12"):
-            yield _camera_case(card, shape, kind)
 
 
 def _unzoom_case(card: Card, shape: Shape, layout: Layout) -> Case:
@@ -192,82 +189,8 @@ def _zoom(card: Card, shape: Shape, layout: Layout, generator: torch.Generator) 
     return Memory(
         call, [output],
         {
-            "mathematics": lambda: [_padded(place.exact(image), shape)],
-            "grid_sample": lambda: [_padded(place.by_torch(image), shape)],
+            "mathematics": lambda: [padded(place.exact(image), shape)],
+            "grid_sample": lambda: [padded(place.by_torch(image), shape)],
         },
         lambda: [output], lambda: sampled(image, grid), [x, y, image, grid],
     )  # fmt: skip
-
-
-def _padded(canvas: Tensor, shape: Shape) -> Tensor:
-    rows, columns = shape.pad
-    return pad(canvas, (0, columns, 0, rows))
-
-
-def _camera_case(card: Card, shape: Shape, kind: str) -> Case:
-    of_pixel = 1.5 if kind == "NV12" else 3
-    moved = round(int(np.prod(shape.view)) * of_pixel) + 6 * int(np.prod(shape.network_input))
-    return Case(
-        f"camera {kind} to FP16", shape.name, "lzu_zoom_camera", moved, 4e-3,
-        partial(_camera, card, shape, kind),
-    )  # fmt: skip
-
-
-def _camera(card: Card, shape: Shape, kind: str, generator: torch.Generator) -> Memory:
-    knots_y, knots_x = (random_knots(generator, n) for n in shape.lattice)
-    x, y = on_card(card, knots_x), on_card(card, knots_y)
-    height, width = shape.view
-    planar = kind == "NV12"
-    lines = (height * 3 // 2, width) if planar else (height, width, 3)
-    frame = uniform(generator, lines, 0, 255.99).to(torch.uint8)
-    output = torch.empty((3, *shape.network_input), dtype=torch.float16, device=card.device)
-    rows, columns = shape.canvas
-    place = Positions(forward_axis(knots_y, rows), forward_axis(knots_x, columns))
-
-    def call(tactic: int) -> Any:
-        made = card.header.struct("LzuCamera")()
-        made.pixels, made.chroma = address(frame), None
-        made.pitch, made.reduce = width * (1 if planar else 3), 1
-        if planar:
-            made.chroma = frame.data_ptr() + width * height
-        made.pixel_format = card.header.number("LZU_NV12" if planar else "LZU_BGR")
-        made.height, made.width = height, width
-        made.canvas_height, made.canvas_width = shape.canvas
-        made.pad_y, made.pad_x = shape.pad
-        made.knots_x, made.knots_y = address(x), address(y)
-        made.knot_count_x, made.knot_count_y = len(x), len(y)
-        made.mean[:], made.std[:], made.rgb_output = MEAN, STD, 1
-        made.format, made.output = card.header.number("LZU_F16_LINEAR"), address(output)
-        return made
-
-    def network_input(canvas: Tensor) -> list[Tensor]:
-        mean, std = (
-            torch.tensor(each, dtype=torch.double, device=canvas.device)[:, None, None]
-            for each in (MEAN, STD)
-        )
-        return [_padded((canvas[0] - mean) / std, shape)]
-
-    def rgb() -> Tensor:
-        colours = _of_nv12(frame, height) if planar else frame.permute(2, 0, 1).flip(0)
-        return colours[None].double()
-
-    return Memory(
-        call, [output],
-        {
-            "mathematics": lambda: network_input(place.exact(rgb())),
-            "grid_sample": lambda: network_input(place.by_torch(rgb())),
-        },
-        lambda: [output], None, [x, y, frame],
-    )  # fmt: skip
-
-
-def _of_nv12(frame: Tensor, height: int) -> Tensor:
-    """Return red, green and blue (3, H, W) of NV12 as OpenCV does: BT.601, limited range."""
-    luma = (frame[:height].int() - 16).clamp(min=0) * 1220542
-    chroma = frame[height:].int().view(height // 2, -1, 2) - 128
-    u, v = (
-        each.repeat_interleave(2, 0).repeat_interleave(2, 1)
-        for each in (chroma[..., 0], chroma[..., 1])
-    )
-    shares = (1673527 * v, -409993 * u - 852492 * v, 2116026 * u)
-    return torch.stack([((luma + each + (1 << 19)) >> 20).clamp(0, 255) for each in shares])

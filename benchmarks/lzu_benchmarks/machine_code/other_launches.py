@@ -1,4 +1,4 @@
-"""Launches of the camera's kernel and of the small kernels, at the shipped recipes' shapes."""
+"""Launches of the small kernels, at the shipped recipes' shapes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,56 +24,6 @@ KEPT = 100
 """Detections that suppression keeps."""
 GRID = (75, 120)
 """Rows and columns that a non-separable warp is inverted at."""
-
-
-def cameras(recipes: Sequence[str]) -> Iterator[Launch]:
-    """Yield the launches from a camera's bytes to a network's input, FP16, by knots.
-
-    The warp counts as uniform: each output pixel is as many of the picture's on an axis as the
-    picture is larger than the canvas.
-    """
-    for name in recipes:
-        recipe = recipe_of(name)
-        (height, width), (rows, columns) = recipe.network_input, recipe.view
-        blocks = -(-height // 16) * -(-width // 64)
-        down, across = (n / m for n, m in zip(recipe.picture, recipe.canvas, strict=True))
-        window = 63 * across + 2  # of the picture's columns
-        whole, part = (448 - 22) // 3, (448 - 22 - 192) // 3  # kWHOLE, kPART
-        chunks = 1 if window <= whole else -(-window // part)
-        for label, of_pixel, symbol, of_unit, extra in (
-            ("BGR or RGB", 3.0, "6PackedILi3E", 4 / 3, 2.0),
-            ("NV12", 1.5, "4Nv12ILb1E", 4.0, 1.0),
-        ):
-            units = (window / chunks) / of_unit + extra
-            parts = rules_by_phase(
-                {
-                    "pixel <= hat.last": 2.0,
-                    "chunk.units > 0": 8 * units / 128,
-                    "; unit >= chunk.units": 128 / units,
-                    "tap += 4": float(-(-(down + 2) // 4)),
-                    "++tap)": 0.0,
-                    "pixel < end": 2.0 / chunks,
-                },
-                {
-                    "placeHats(shared": 1.0,
-                    "findWindow(shared": 1.0,
-                    "sumRows(shared": chunks,
-                    "sumColumns(shared": chunks,
-                },
-            )
-            shares = {
-                "hatOf(x, tableX": 1 / 2,
-                "hatOf(y, tableY": 1 / 4,
-                "hatOfTable(table": 0.0,
-                "weightsOf(shared, pair, first + tap + i)": 0.0,
-                "number > 0 ? shared.lines": (chunks - 1) / chunks,
-                "[column * kCHANNELS + c] = sums": (chunks - 1) / chunks,
-            }
-            yield Launch(
-                f"camera {label} to FP16", name, "camera.cu", f"CameraZoomINS_{symbol}EENS_4HalfE",
-                blocks, 128, round(rows * columns * of_pixel) + 6 * height * width,
-                tuple(replace(each, shares={**each.shares, **shares}) for each in parts),
-            )  # fmt: skip
 
 
 def box_knots(recipes: Sequence[str]) -> Iterator[Launch]:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lzu_benchmarks.machine_code.bounds import Bound, Measured
+from lzu_benchmarks.machine_code.camera_launches import antialiased_cameras, cameras
 from lzu_benchmarks.machine_code.cards import ARCHITECTURES, CARDS, Card
 from lzu_benchmarks.machine_code.launches import FULL, KERNELS, RECIPES, Launch, unzooms, zooms
 from lzu_benchmarks.machine_code.other_launches import (
     box_knots,
-    cameras,
     feeds,
     inversions,
     ordered_suppressions,
@@ -28,6 +28,7 @@ def launches() -> list[Launch]:
         *unzooms(RECIPES),
         *zooms(LARGE),
         *cameras(LARGE),
+        *antialiased_cameras(LARGE),
         *box_knots([FULL]),
         *suppressions([1000, 5000]),
         *ordered_suppressions([5000]),

@@ -12,6 +12,7 @@ import torch
 
 from lzu_benchmarks.gpu_kernels import measure as module
 from lzu_benchmarks.gpu_kernels.box_work import box_cases
+from lzu_benchmarks.gpu_kernels.camera_work import camera_cases
 from lzu_benchmarks.gpu_kernels.card import Card, Facts
 from lzu_benchmarks.gpu_kernels.case import Case
 from lzu_benchmarks.gpu_kernels.header import KERNELS, read_header
@@ -80,13 +81,14 @@ def card(library: Any) -> HostCard:
 
 def cases_of(card: Card) -> Iterator[Case]:
     yield from resampling_cases(card, (TINY,))
+    yield from camera_cases(card, (TINY,))
     yield from box_cases(card, TINY, candidates=(40, 300))
 
 
 def test_every_kernel_passes_with_every_tactic(card: HostCard) -> None:
     """And differs from the truths by rounding, not by nothing: they are computed differently."""
     results = [measure(card, case, timed=False) for case in cases_of(card)]
-    assert len(results) == len(LAYOUTS) + 2 + 2 + 5
+    assert len(results) == len(LAYOUTS) + 2 + 4 + 5
     for result in results:
         assert result.passed, result
         assert result.deviations["mathematics"] >= 0
@@ -94,10 +96,13 @@ def test_every_kernel_passes_with_every_tactic(card: HostCard) -> None:
     by_name = {result.kernel: result for result in results}
     for name in ("unzoom FP32 linear", "zoom FP16", "camera NV12 to FP16", "invert warp"):
         assert by_name[name].deviations["mathematics"] > 0
+    antialiased = {name for name in by_name if name.endswith("antialiased")}
+    assert all(by_name[name].deviations["mathematics"] > 0 for name in antialiased)
     for name in ("suppression to 100", "feedback"):
         assert by_name[name].deviations == {"mathematics": 0}
     sampled = {name for name, each in by_name.items() if "grid_sample" in each.deviations}
-    assert sampled == {each for each in by_name if each.startswith(("unzoom", "zoom", "camera"))}
+    every = {each for each in by_name if each.startswith(("unzoom", "zoom", "camera"))}
+    assert sampled == every - antialiased
 
 
 @pytest.mark.parametrize("kernel", ["unzoom INT8 kCHW32", "zoom FP32", "suppression to 100"])

@@ -335,7 +335,7 @@ def test_the_command_prints_and_writes(run: Run) -> None:
     """Computed bounds where there are some; parts of a kernel are added up."""
     status, out, data = run(measured)
     assert status == 0
-    assert out.splitlines()[-1] == "45 cases, all within limits"
+    assert out.splitlines()[-1] == "53 cases, all within limits"
     computed = {(each["kernel"], each["shape"]): each["computed"] for each in data["results"]}
     assert computed["zoom FP32", "argoverse-hd"] == 7.74
     assert computed["zoom FP32", "nuscenes"] is None
@@ -370,7 +370,7 @@ def test_a_deviation_is_status_1(run: Run) -> None:
 
     status, out, data = run(deviates)
     assert status == 1
-    assert out.splitlines()[-1] == "45 cases, 1 of 45 deviate or failed"
+    assert out.splitlines()[-1] == "53 cases, 1 of 53 deviate or failed"
     assert not data["passed"]
 
 
