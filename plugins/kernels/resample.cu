@@ -19,7 +19,9 @@ struct Shape
 };
 
 // The height of a wide tile is that of units of 4 bytes; narrower ones, of which a thread takes more, have more rows.
-constexpr Shape kPLANAR_SHAPES[] = {{32, 8, 32, false}, {32, 8, 8, false}, {64, 16, 8, true}, {16, 16, 64, false}};
+// Narrow tiles suit levels of 25, 50 and 100 columns, of which wide ones leave a fifth of the threads without a cell.
+constexpr Shape kPLANAR_SHAPES[]
+    = {{32, 8, 32, false}, {32, 8, 8, false}, {64, 16, 8, true}, {16, 16, 64, false}, {8, 64, 16, false}};
 // Of at least so many cells; with few channels a cell has few units, and the tile grows.
 constexpr Shape kHWC8_SHAPES[] = {{8, 4, 1, false}, {16, 4, 1, false}, {8, 2, 1, false}};
 constexpr Shape kCHW32_SHAPES[] = {{16, 8, 8, false}, {16, 8, 4, false}, {32, 8, 2, false}, {16, 16, 8, false}};

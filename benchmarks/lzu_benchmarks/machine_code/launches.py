@@ -85,7 +85,7 @@ def tiles(form: Format) -> list[Tile]:
     """Return the tactics of a format, read from `resample.cu`, without those that repeat."""
     name = {"FP16 kHWC8": "kHWC8", "INT8 kCHW32": "kCHW32"}.get(form.name, "kPLANAR")
     text = (KERNELS / "resample.cu").read_text(encoding="utf-8")
-    (table,) = re.findall(rf"{name}_SHAPES\[\] = \{{(.*?)\}};", text, re.S)
+    (table,) = re.findall(rf"{name}_SHAPES\[\]\s+= \{{(.*?)\}};", text, re.S)
     rows = re.findall(r"\{(\d+), (\d+), (\d+), (true|false)\}", table)
     return [Tile(int(x), int(y), int(run), wide == "true") for x, y, run, wide in rows]
 
