@@ -249,18 +249,21 @@ class Export(Stages):
             note=provenance.low_precision_note() if self.precisions != ("fp32",) else "",
         ).model_dump(mode="json")
 
-    def _predictors(self, engines: list[Engine]) -> dict[str, Predictor]:
-        """Return predictors of PyTorch and of the engines, opened as `load` opens them."""
+    def _predictors(self, engines: list[Engine], *, spin: bool = True) -> dict[str, Predictor]:
+        """Return predictors of PyTorch and of the engines, opened as `load` opens them if `spin`,
+        see `OpenOptions`.
+        """
         predictors = {"pytorch": self.pytorch}
         for engine in engines:
-            session = find(engine.target).open_file(engine, self.work.path(engine.file))
+            path = self.work.path(engine.file)
+            session = find(engine.target).open_file(engine, path, spin=spin)
             predictors[engine.name] = self._predictor(session)
         return predictors
 
     def _scored(self, engines: list[Engine]) -> dict[str, Predictor]:
         """Return predictors of PyTorch, of engines that run anywhere, and of emulated ones."""
         here = [engine for engine in engines if runs_anywhere(engine.target)]
-        predictors = self._predictors(here)
+        predictors = self._predictors(here, spin=False)
         for engine in engines:
             name = engine.emulated_name
             if is_emulated(engine):

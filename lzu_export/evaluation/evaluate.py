@@ -19,6 +19,7 @@ from lzu_export.inputs.frame import check_frame
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.feedback import check_single_stream
 from lzu_export.runtime.predictor import CameraFrame, Predictor
+from lzu_export.support.hardware import threads
 from lzu_export.support.prefetch import prefetch
 from lzu_export.support.session import Arrays
 from lzu_export.tasks.agreement import Agreements
@@ -60,7 +61,7 @@ class Timing:
     """Number of frames predicted in this time, without those before an interruption."""
     seconds: float = 0.0
     engines: float = 0.0
-    """Seconds in which engines or PyTorch ran."""
+    """Seconds in which engines or PyTorch ran, one or several at a time."""
 
     @property
     def share(self) -> float:
@@ -87,8 +88,9 @@ def evaluate(
 ) -> dict[str, dict[str, float]]:
     """Compute the task's metrics of each predictor over a whole set; every frame is read once.
 
-    While the engines run, frames are read ahead and earlier predictions are postprocessed and
-    counted. Stateful predictors are reset at the start of each sequence.
+    As many engines as there are processors run at a time on a batch. Meanwhile, frames are read
+    ahead and earlier predictions are postprocessed and counted. Stateful predictors are reset at
+    the start of each sequence.
 
     Args:
         predictors: predictors by name; all take the same source size and batch.
@@ -105,7 +107,7 @@ def evaluate(
         LzuError: the set's classes are not the predictors', or a frame has another size.
     """
     run = _Run(predictors, dataset, watch, unfinished, agreements)
-    start, engines = time.perf_counter(), run.engine_seconds
+    start = time.perf_counter()
     if run.done:
         advance(run.done)
     for count in run.batches():
@@ -119,7 +121,7 @@ def evaluate(
         unfinished.remove()
     if spent is not None:
         spent.seconds += time.perf_counter() - start
-        spent.engines += run.engine_seconds - engines
+        spent.engines += run.engine_seconds
     check_numbers(found, dataset)
     return found
 
@@ -166,6 +168,8 @@ class _Run:
             check_single_stream(self.recipe.batch, f"a sequence of {dataset.name}")
         self.scorers = {name: dataset.scorer() for name in predictors}
         self.unfinished, self.done = unfinished, 0
+        self.engine_seconds = 0.0
+        """Seconds in which engines ran, one or several at a time."""
         self.whole = True
         """Whether exactly the frames in `done` are counted once all of `scoring` has finished."""
         self.scoring: list[Future[None]] = []
@@ -187,6 +191,7 @@ class _Run:
         with (
             closing(prefetch(batches(samples, self.recipe.batch), AHEAD)) as coming,
             ThreadPoolExecutor(1, "scoring") as pool,
+            ThreadPoolExecutor(threads(), "engine") as engines,
         ):
             try:
                 for batch in coming:
@@ -197,7 +202,7 @@ class _Run:
                             predictor.reset()
                     elif not self.streaming:
                         self._keep()
-                    self._predict(batch, pool)
+                    self._predict(batch, pool, engines)
                     yield len(batch)
                 self._wait()
             except BaseException:
@@ -205,11 +210,6 @@ class _Run:
                     with suppress(Exception):  # report the original error, not one of writing
                         self._keep(now=True)
                 raise
-
-    @property
-    def engine_seconds(self) -> float:
-        """Seconds for which the engines have run."""
-        return sum(each.engine_seconds for each in self.predictors.values())
 
     @property
     def _counters(self) -> Mapping[str, Scorer | Watch | Agreements]:
@@ -220,23 +220,15 @@ class _Run:
             others[AGREEMENTS] = self.agreements
         return {**self.scorers, **others}
 
-    def _predict(self, batch: list[Sample], pool: ThreadPoolExecutor) -> None:
+    def _predict(
+        self, batch: list[Sample], pool: ThreadPoolExecutor, engines: ThreadPoolExecutor
+    ) -> None:
         camera_frames = [self._checked(sample) for sample in batch]
         # The engine's batch is static, so that a short last batch is filled up.
         camera_frames += camera_frames[-1:] * (self.recipe.batch - len(camera_frames))
         if self.watch is not None:
             self.watch.before(camera_frames)
-        found: dict[str, Sequence[Any]] = {}
-        outputs: dict[str, Arrays] = {}
-        for name, predictor in self.predictors.items():
-            if (
-                self.watch is None
-                and isinstance(predictor, Predictor)
-                and not predictor.is_stateful
-            ):
-                outputs[name] = predictor.infer(camera_frames)
-            else:
-                found[name] = predictor.run(camera_frames)
+        outputs, found = self._run(camera_frames, engines)
         if self.watch is not None:
             self.watch.after(found)
         self._wait(LAG * len(outputs))
@@ -249,6 +241,35 @@ class _Run:
             self._count(name, predictions, batch)
         self.done += len(batch)
         self.whole = True
+
+    def _run(
+        self, camera_frames: Sequence[CameraFrame], engines: ThreadPoolExecutor
+    ) -> tuple[dict[str, Arrays], dict[str, Sequence[Any]]]:
+        """Return the outputs of predictors that may be postprocessed later, and the predictions of
+        the others.
+        """
+        before, start = self._engine_seconds(), time.perf_counter()
+        beside: dict[str, Future[Any]] = {}
+        calls: dict[str, Callable[[Sequence[CameraFrame]], Any]] = {}
+        later = set()
+        for name, predictor in self.predictors.items():
+            calls[name] = predictor.run
+            if isinstance(predictor, Predictor):
+                if self.watch is None and not predictor.is_stateful:
+                    later.add(name)
+                    calls[name] = predictor.infer
+                if predictor.session.concurrent:
+                    beside[name] = engines.submit(calls[name], camera_frames)
+        made = {name: call(camera_frames) for name, call in calls.items() if name not in beside}
+        made |= {name: future.result() for name, future in beside.items()}
+        # Engines that ran at the same time took no longer than all of them together.
+        elapsed = time.perf_counter() - start
+        self.engine_seconds += min(self._engine_seconds() - before, elapsed)
+        outputs = {name: made[name] for name in calls if name in later}
+        return outputs, {name: made[name] for name in calls if name not in later}
+
+    def _engine_seconds(self) -> float:
+        return sum(each.engine_seconds for each in self.predictors.values())
 
     def _conclude(
         self, name: str, outputs: Arrays, camera_frames: Sequence[CameraFrame], batch: list[Sample]

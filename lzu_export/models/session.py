@@ -14,6 +14,7 @@ class TorchSession(Session):
     """Session that runs a TracedModel on the CPU."""
 
     provider = "PyTorch"
+    concurrent = True
 
     def __init__(self, model: TracedModel, inputs: tuple[TensorSpec, ...]) -> None:
         """Store the model, and the inputs that engines made from it have."""

@@ -41,6 +41,8 @@ class Session(Protocol):
     """Format of the frames that the input of the source takes, see `inputs.pixel_formats`."""
     zoom_note: str = ""
     """Reason why the host zooms for a device's session; empty if it does not."""
+    concurrent: bool = False
+    """Whether `run` may be called in any thread while other sessions run, one call at a time."""
 
     @property
     def provider(self) -> str:

@@ -42,6 +42,8 @@ class OpenOptions:
     Attributes:
         provider: ONNX Runtime's provider, see `load`.
         threads: number of threads on the CPU; all processors by default.
+        spin: let idle threads of ONNX Runtime wait actively on the CPU. It answers a single stream
+            sooner, but takes the processors from sessions that run beside it.
         device: number of the GPU, as CUDA counts them, for ONNX Runtime's providers that run on
             one; by default see `support.device.device_number`.
         cuda: opened device, for targets that run on one; by default it is opened.
@@ -61,6 +63,7 @@ class OpenOptions:
 
     provider: str = "cpu"
     threads: int | None = None
+    spin: bool = True
     device: int | None = None
     cuda: "Cuda | None" = None
     memory: "MemoryKind | None" = None
@@ -164,6 +167,7 @@ class Target(ABC):
         provider: str = "cpu",
         threads: int | None = None,
         device: int | None = None,
+        spin: bool = True,
     ) -> Session:
         """Open an executable graph, or an engine's file, which need not be in a bundle.
 
@@ -172,6 +176,7 @@ class Target(ABC):
             provider: ONNX Runtime's provider.
             threads: number of threads on the CPU; all processors by default.
             device: number of the GPU, see `OpenOptions`.
+            spin: let idle threads wait actively, see `OpenOptions`.
 
         Raises:
             LzuError: the library is missing or refuses the model, or the target's engines run on
@@ -190,13 +195,14 @@ class Target(ABC):
         provider: str = "cpu",
         threads: int | None = None,
         device: int | None = None,
+        spin: bool = True,
     ) -> Session:
         """Open an engine's file that need not be in a bundle yet, and check its tensors.
 
         Raises:
             LzuError: see `session`; or the file's tensors differ from its entry in the manifest.
         """
-        session = self.session(path, provider=provider, threads=threads, device=device)
+        session = self.session(path, provider=provider, threads=threads, device=device, spin=spin)
         check_tensors(engine, path, session)
         return session
 
@@ -218,6 +224,7 @@ class Target(ABC):
             provider=options.provider,
             threads=options.threads,
             device=options.device,
+            spin=options.spin,
         )
 
     def device(self, back_end: str | None = None, number: int | None = None) -> "Cuda | None":

@@ -108,9 +108,10 @@ class OnnxRuntime(Target):
         provider: str = "cpu",
         threads: int | None = None,
         device: int | None = None,
+        spin: bool = True,
     ) -> Session:
         """Open an ONNX file, or the bytes of one, see `Target.session`."""
-        return self._session(model, provider=provider, threads=threads, device=device)
+        return self._session(model, provider=provider, threads=threads, device=device, spin=spin)
 
     def open(self, manifest: Manifest, engine: Engine, path: Path, options: OpenOptions) -> Session:
         """Open an engine of a bundle, see `Target.open`."""
@@ -121,6 +122,7 @@ class OnnxRuntime(Target):
             device=options.device,
             graph=options.graph,
             keep=options.runtime_cache,
+            spin=options.spin,
         )
         check_tensors(engine, path, session)
         return session

@@ -175,8 +175,9 @@ class OpenVino(Target):
         provider: str = "cpu",
         threads: int | None = None,
         device: int | None = None,
+        spin: bool = True,
     ) -> Session:
-        """Open an executable graph on the CPU; `provider` and `device` do not apply."""
+        """Open an executable graph on the CPU; only `threads` applies."""
         return OpenVinoSession(model, threads=threads)
 
 

@@ -231,4 +231,5 @@ def by_reason(kept: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def _session(model: onnx.ModelProto) -> OnnxRuntimeSession:
-    return OnnxRuntimeSession(model.SerializeToString())
+    # Never timed, but run beside other sessions.
+    return OnnxRuntimeSession(model.SerializeToString(), spin=False)

@@ -112,9 +112,11 @@ def open_engines(bundle: Bundle, provider: str = "cpu") -> OpenEngines:
 
 
 def open_predictors(
-    bundle: Bundle, engines: Sequence[Engine], provider: str = "cpu"
+    bundle: Bundle, engines: Sequence[Engine], provider: str = "cpu", *, spin: bool = True
 ) -> tuple[dict[str, Predictor], dict[str, Predictor]]:
     """Open engines that `Bundle.here` found, each lower precision also with a device's rounding.
+
+    `spin` is for sessions that are timed, see `OpenOptions`.
 
     Returns:
         `OpenEngines.as_shipped` and `OpenEngines.emulated`.
@@ -125,7 +127,7 @@ def open_predictors(
     shipped, rounded = {}, {}
     with ExitStack() as opened:  # closes the open ones if the next one fails
         for engine in engines:
-            session = bundle.open(engine, provider=provider)
+            session = bundle.open(engine, provider=provider, spin=spin)
             opened.callback(session.close)
             shipped[engine.name] = bundle.predictor(session)
             as_on_device = open_emulated(bundle, engine, session)

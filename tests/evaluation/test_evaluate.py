@@ -129,6 +129,8 @@ def test_agreements_are_told_batch_by_batch_the_reference_first(
 class Apart(Predictor):
     """Its engine and what comes after it are apart, as those of bundles are."""
 
+    concurrent = False
+
     def __init__(self, folder: Path, batch: int = 1, stop: int | None = None) -> None:
         self.recipe = tiny_recipe(folder, batch=batch)
         self.fit, self.engine_seconds, self.stop = "exact", 0.0, stop
@@ -183,6 +185,33 @@ def test_predictions_are_finished_and_counted_beside_the_engine(batch: int, tmp_
     assert 0.002 * runs <= spent.engines < spent.seconds
     assert spent.share == spent.engines / spent.seconds
     assert str(spent).startswith("7 frames in ")
+
+
+class Meeting(Apart):
+    """One whose engine runs only while another one's does."""
+
+    concurrent = True
+
+    def __init__(self, folder: Path, meeting: threading.Barrier) -> None:
+        super().__init__(folder)
+        self.meeting = meeting
+
+    def run(self, given: Any) -> Any:
+        self.meeting.wait(timeout=30)
+        return super().run(given)
+
+
+def test_engines_on_processors_run_beside_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of both counts once, and their predictions are counted in order."""
+    monkeypatch.setattr("lzu_export.evaluation.evaluate.threads", lambda: 2)
+    meeting, spent = threading.Barrier(2), Timing()
+    predictors = {name: Meeting(tmp_path, meeting) for name in ("a", "b")}
+    found = evaluate(predictors, Frames(5), spent=spent)
+    assert found["a"] == found["b"] == {str(100 + i): float(i) for i in range(5)}
+    assert [number for number, _ in predictors["b"].concluded] == list(range(5))
+    assert spent.share < 1
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -52,6 +52,8 @@ class Shrunk(DemoSet):
 class Disturbed:
     """A session whose scores are wrong from a given run on."""
 
+    concurrent = False
+
     def __init__(self, session: Any, start: int) -> None:
         self.inputs, self.outputs = session.inputs, session.outputs
         self._session, self._left = session, start

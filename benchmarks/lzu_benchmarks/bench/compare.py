@@ -233,7 +233,7 @@ def _predictors(bundle: Contender, stack: ExitStack) -> dict[str, Predictor]:
 
     `stack` closes them.
     """
-    shipped, rounded = open_predictors(bundle, bundle.runs, bundle.provider)
+    shipped, rounded = open_predictors(bundle, bundle.runs, bundle.provider, spin=False)
     for predictor in (*shipped.values(), *rounded.values()):
         stack.enter_context(predictor)
     return {**shipped, **rounded}
