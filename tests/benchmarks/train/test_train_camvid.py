@@ -148,6 +148,15 @@ def test_without_frames_or_results_the_remedy_is_named(
         assert remedy in capsys.readouterr().err
 
 
+def test_a_size_that_is_none_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(data), "--work", str(tmp_path), "--sizes", "90x12"]
+    with pytest.raises(SystemExit):
+        main([*words, "--results", str(tmp_path / "results.json"), "--page", "no-page.md"])
+    assert "--sizes 90x12 is none of 90x120, 45x60, 180x240" in capsys.readouterr().err
+
+
 def test_objects_are_the_components_of_a_label_map() -> None:
     labels = np.full((40, 60), CLASSES.index("road"), np.uint8)
     labels[5:15, 10:30] = CAR
@@ -316,6 +325,7 @@ def test_the_page_judges_from_three_seeds_on(tmp_path: Path) -> None:
         in five
     )
     assert "| fixed | 51.00 | 51.00 | 51.00 | 51.00 | +0.00 [+0.00, +0.00] |" in five
+    assert f"| middle |{' +1.00 [+1.00, +1.00] |' * 4}" in five
     assert "Detection has no finished run yet" in five
     assert "CC BY-NC 4.0" in five
 
@@ -503,8 +513,12 @@ def test_the_splits_and_boxes_of_the_real_set(shared: Path) -> None:
 
 
 def test_results_and_page_of_the_repository_belong_together() -> None:
-    path = command.DOCS / "camvid.json"
-    if not path.is_file():
-        pytest.skip("this checkout has no results")
     page = (command.DOCS / "camvid.md").read_text(encoding="utf-8")
-    assert write_page(Results(path)) == page
+    assert write_page(Results(command.DOCS / "camvid.json")) == page
+
+
+def test_the_command_goes_on_from_the_results_of_the_repository(data: Path, tmp_path: Path) -> None:
+    options = command.make_parser().parse_args(["--work", str(tmp_path)])
+    settings = {each.name: each.settings for each in command.tasks_of(options, read_splits(data))}
+    path = command.DOCS / "camvid.json"
+    Results(path, {"data": Results(path).settings["data"], **settings})

@@ -14,8 +14,8 @@ import cv2
 import torch
 
 from lzu_benchmarks.commands import add_json, print_result
-from lzu_benchmarks.train.camvid.frames import describe, read_splits
-from lzu_benchmarks.train.camvid.page import plain, write_page
+from lzu_benchmarks.train.camvid.frames import Splits, describe, read_splits
+from lzu_benchmarks.train.camvid.page import plain, write_page, write_tables
 from lzu_benchmarks.train.camvid.results import Job, Results
 from lzu_benchmarks.train.camvid.tasks import PRECISIONS, Detection, Segmentation, Task
 from lzu_benchmarks.train.command import Stopwatch
@@ -36,7 +36,7 @@ also on another machine. Weights and bundles in WORK may be deleted."""
 @exits.ending()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     if options.results is None:
         folder = options.work if options.choosing else DOCS
         options.results = folder / "camvid.json"
@@ -46,10 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise LzuError("give --data DIR, the folder of CamVid, or --report")
     else:
         results = run_all(options)
-    page = write_page(results)
     if not options.choosing:
-        write_text(options.page, page, named=True)
-    print_result(options.json, plain(results), page)
+        write_text(options.page, write_page(results), named=True)
+    print_result(options.json, plain(results), write_tables(results))
 
 
 def run_all(options: argparse.Namespace) -> Results:
@@ -61,10 +60,7 @@ def run_all(options: argparse.Namespace) -> Results:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     splits = read_splits(options.data, choosing=options.choosing)
-    tasks: list[Task] = [
-        Segmentation(splits, options.work, options.epochs),
-        Detection(splits, options.work, options.detection_epochs),
-    ]
+    tasks = tasks_of(options, splits)
     settings = {"data": describe(splits), **{each.name: each.settings for each in tasks}}
     results = Results(options.results, settings)
     # A folder of these settings, so that no weights of others are exported.
@@ -72,10 +68,21 @@ def run_all(options: argparse.Namespace) -> Results:
     work.mkdir(parents=True, exist_ok=True)
     tasks = [replace(each, work=work) for each in tasks if each.name in options.tasks]
     jobs = [(task, job) for task in tasks for job in task.jobs(options.seeds)]
-    jobs = [(task, job) for task, job in jobs if job.size in (options.sizes or [job.size])]
+    known = dict.fromkeys(job.size for _, job in jobs)
+    if unknown := [each for each in options.sizes or () if each not in known]:
+        raise LzuError(f"--sizes {unknown[0]} is none of {', '.join(known)}; give one of them")
+    jobs = [(task, job) for task, job in jobs if job.size in (options.sizes or known)]
     for number, (task, job) in enumerate(jobs, start=1):
         run_one(task, job, results, export=job.seed < options.exported, place=(number, len(jobs)))
     return results
+
+
+def tasks_of(options: argparse.Namespace, splits: Splits) -> list[Task]:
+    """Return both tasks, with the settings of the command line."""
+    return [
+        Segmentation(splits, options.work, options.epochs),
+        Detection(splits, options.work, options.detection_epochs),
+    ]
 
 
 def run_one(
@@ -120,7 +127,8 @@ def _tell(place: tuple[int, int], what: str) -> None:
     print(f"{now} [{place[0]}/{place[1]}] {what}", file=sys.stderr, flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the command's parser."""
     parser = argparse.ArgumentParser(
         prog="python -m lzu_benchmarks.train.camvid",
         description=DESCRIPTION,
@@ -147,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         "--exported", type=int, default=1, help="number of first seeds that are exported, too"
     )
     parser.add_argument("--epochs", type=float, default=22.0, help="of segmentation")
-    parser.add_argument("--detection-epochs", type=float, default=24.0)
+    parser.add_argument("--detection-epochs", type=float, default=60.0)
     parser.add_argument(
         "--choosing",
         action="store_true",

@@ -30,6 +30,10 @@ class Scored(NamedTuple):
     stretches: int
     """Number of stretches that were drawn from."""
 
+    def of(self, seeds: Iterable[int]) -> "Scored":
+        """Return the runs of these seeds alone."""
+        return Scored({seed: self.seeds[seed] for seed in seeds}, self.stretches)
+
     def whole(self, column: str) -> list[float]:
         """Return each run's value over all stretches, in the order of seeds."""
         return [float(self.seeds[seed][column][0]) for seed in sorted(self.seeds)]

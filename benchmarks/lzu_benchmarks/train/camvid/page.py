@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,31 +80,52 @@ use, too. So neither frames nor weights trained on them are part of it, only fig
 
 def write_page(results: Results) -> str:
     """Return the page in Markdown."""
+    return "\n".join([INTRODUCTION, write_tables(results), LICENCE])
+
+
+def write_tables(results: Results) -> str:
+    """Return the page's figures in Markdown, without introduction and licence."""
     segmentation = list(results.runs(Segmentation.name))
     detection = list(results.runs(Detection.name))
-    lines = [INTRODUCTION, *_progress(results), ""]
+    split = scored_split(results)
+    lines = [*_progress(results), ""]
     for size in Segmentation.scales:
         lines += _section(
             f"Segmentation, network input {size}",
-            "Intersection over union in points, of class maps in the frames' size, on `val`. "
+            f"Intersection over union in points, of class maps in the frames' size, on `{split}`. "
             "`boundary`: within 3 pixels of one. `upper`, `middle`, `lower`: thirds of the rows.",
-            segmentation,
-            size,
+            Part(segmentation, size, split),
             ("uniform", "fixed", "learned"),
             SEGMENTATION_COLUMNS,
         )
     for size in dict.fromkeys(each["size"] for each in detection):
         lines += _section(
             f"Detection, network input {size}",
-            "COCO AP in points, on `val`. Objects are connected components of the label maps whose "
-            "box has sides of at least 8 pixels; smaller ones are ignored. Small is below 16x16, "
-            "medium below 48x48 pixels.",
-            detection,
-            size,
+            f"COCO AP in points, on `{split}`. Objects are connected components of the label maps "
+            "whose box has sides of at least 8 pixels; smaller ones are ignored. Small is below "
+            "16x16, medium below 48x48 pixels.",
+            Part(detection, size, split),
             ("uniform", "fixed"),
             DETECTION_COLUMNS,
         )
-    return "\n".join([*lines, LICENCE])
+    return "\n".join(lines)
+
+
+class Part(NamedTuple):
+    """Runs of one task at one size, and the split that they are reported on."""
+
+    runs: Sequence[Run]
+    size: str
+    split: str
+
+    def score(self, variant: str, **where: str) -> Scored:
+        """Collect the values of a variant, see `figures.score`."""
+        return score(self.runs, self.size, variant, **{"split": self.split, **where})
+
+
+def scored_split(results: Results) -> str:
+    """Return the name of the split that is reported."""
+    return next(name for name in results.settings["data"]["frames"] if name != "train")
 
 
 def _progress(results: Results) -> list[str]:
@@ -136,29 +157,23 @@ def _costs(runs: Sequence[Run]) -> str:
 
 
 def _section(
-    title: str,
-    note: str,
-    runs: Sequence[Run],
-    size: str,
-    variants: Sequence[str],
-    columns: Sequence[str],
+    title: str, note: str, part: Part, variants: Sequence[str], columns: Sequence[str]
 ) -> list[str]:
     """Return a section on one size: tables of values, of the check and of engines, and verdicts."""
-    scored = {v: score(runs, size, v) for v in variants}
+    scored = {v: part.score(v) for v in variants}
     scored = {v: each for v, each in scored.items() if each.seeds}
     if not scored:
         return [f"## {title}", "", "No run is finished yet.", ""]
     lines = [f"## {title}", "", *wrap(note, WIDTH), ""]
-    lines += [*_seeds(scored, variants, runs[0]["task"]), ""]
+    lines += [*_seeds(scored, variants, part.runs[0]["task"]), ""]
     lines += [*_table(scored, columns), ""]
-    if verdicts := _verdicts(scored, columns[0]):
-        lines += [*verdicts, ""]
-    if rows := _rows(runs, size):
-        lines += [*rows, ""]
-    check = {v: score(runs, size, v, split="check") for v in scored}
-    lines += [f"On `check`, {columns[0]} and its parts:", ""]
-    lines += [*_table(check, columns[: len(columns) - len(_classes(columns))]), ""]
-    return [*lines, *_engines(runs, size, list(scored), columns[0]), ""]
+    for more in (_verdicts(scored, columns[0]), _rows(part)):
+        lines += [*more, ""] if more else []
+    check = {v: part.score(v, split="check") for v in scored}
+    if any(each.seeds for each in check.values()):
+        lines += [f"On `check`, {columns[0]} and its parts:", ""]
+        lines += [*_table(check, columns[: len(columns) - len(_classes(columns))]), ""]
+    return [*lines, *_engines(part, list(scored), columns), ""]
 
 
 def _classes(columns: Sequence[str]) -> list[str]:
@@ -182,7 +197,7 @@ def _table(scored: Mapping[str, Scored], columns: Sequence[str]) -> list[str]:
         *scored,
         *(f"{v} - uniform ({_count(paired(scored['uniform'], scored[v]))})" for v in others),
     ]
-    rows = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    rows = _head(heads)
     for column in columns:
         cells = [_mean(each, column) for each in scored.values()]
         cells += [_gain(gained[v].get(column)) for v in others]
@@ -230,11 +245,11 @@ def _verdicts(scored: Mapping[str, Scored], headline: str) -> list[str]:
     return [part for line in lines for part in wrap(line, WIDTH, subsequent_indent="  ")]
 
 
-def _rows(runs: Sequence[Run], size: str) -> list[str]:
+def _rows(part: Part) -> list[str]:
     """Return a line for each warp on the rows that it gives the thirds, a mean over seeds."""
     found: dict[str, list[list[float]]] = {}
-    for each in runs:
-        if each["size"] == size and each["variant"] != "uniform" and "rows" in each:
+    for each in part.runs:
+        if each["size"] == part.size and each["variant"] != "uniform" and "rows" in each:
             found.setdefault(each["variant"], []).append(each["rows"])
     lines = [
         rows_spent(np.mean(found[variant], axis=0).tolist()).replace(
@@ -272,34 +287,34 @@ def _why(
     )
 
 
-def _engines(runs: Sequence[Run], size: str, variants: Sequence[str], headline: str) -> list[str]:
-    """Return a table of the headline by engine, of the seeds that were exported."""
-    names = ("pytorch", *PRECISIONS)
-    found = {e: {v: score(runs, size, v, engine=e) for v in variants} for e in names}
-    exported = [v for v in variants if found[PRECISIONS[0]][v].seeds]
+def _engines(part: Part, variants: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return tables of the values and gains by engine, of the runs that were exported."""
+    engines = ("pytorch", *PRECISIONS)
+    found = {e: {v: part.score(v, engine=e) for v in variants} for e in engines}
+    exported = [v for v in variants if found["fp32"][v].seeds]
     if not exported:
         return ["No run of this size is exported yet."]
-    for e in names:  # PyTorch, too, of the exported seeds alone
-        for v in exported:
-            kept = {s: w for s, w in found[e][v].seeds.items() if s in found["fp32"][v].seeds}
-            found[e][v] = Scored(kept, found[e][v].stretches)
-    titles = ("PyTorch", *(name.upper() for name in PRECISIONS))
+    for v in exported:  # of PyTorch, too, the exported seeds alone
+        found["pytorch"][v] = found["pytorch"][v].of(found["fp32"][v].seeds)
     seeds = ", ".join(f"{v} {_count(len(found['fp32'][v].seeds))}" for v in exported)
-    lines = [
-        f"{headline} after export, of the exported runs ({seeds}):",
-        "",
-        "| | " + " | ".join(titles) + " | INT8 - PyTorch |",
-        "|---" * (len(titles) + 2) + "|",
-    ]
+    titles = ["PyTorch", *(name.upper() for name in PRECISIONS)]
+    lines = [f"{columns[0]} after export, of the exported runs ({seeds}):", ""]
+    lines += _head([*titles, "INT8 - PyTorch"])
     for v in exported:
-        cells = [_mean(found[e][v], headline) for e in names]
-        change = gains(found["pytorch"][v], found["int8"][v]).get(headline)
+        cells = [_mean(found[e][v], columns[0]) for e in engines]
+        change = gains(found["pytorch"][v], found["int8"][v]).get(columns[0])
         lines.append(f"| {v} | " + " | ".join([*cells, _gain(change)]) + " |")
     for v in exported:
         if v != "uniform" and "uniform" in exported:
-            cells = [_gain(gains(found[e]["uniform"], found[e][v]).get(headline)) for e in names]
-            lines.append(f"| {v} - uniform | " + " | ".join([*cells, ""]) + " |")
+            gained = [gains(found[e]["uniform"], found[e][v]) for e in engines]
+            lines += ["", f"{v} - uniform, by engine:", "", *_head(titles)]
+            for c in columns:
+                lines.append(f"| {c} | " + " | ".join(_gain(g.get(c)) for g in gained) + " |")
     return lines
+
+
+def _head(titles: Sequence[str]) -> list[str]:
+    return ["| | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
 
 
 def plain(results: Results) -> dict[str, Any]:
@@ -309,6 +324,6 @@ def plain(results: Results) -> dict[str, Any]:
     for task, columns in headlines.items():
         runs = list(results.runs(task))
         for size, variant in dict.fromkeys((each["size"], each["variant"]) for each in runs):
-            values = score(runs, size, variant)
+            values = Part(runs, size, scored_split(results)).score(variant)
             found[f"{task} {size} {variant}"] = {c: values.whole(c) for c in columns}
     return {"settings": results.settings, "values": found}
