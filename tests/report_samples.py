@@ -16,6 +16,7 @@ from lzu_benchmarks.report.schema import (
     Curve,
     EngineResult,
     ForwardError,
+    Gain,
     GridPoint,
     LatencyGroup,
     Pictures,
@@ -211,6 +212,7 @@ def sample_report(
             shrinkage=(0.5, 0.9),
             box_magnification=1 + amplitude / fwhm,
             score=30.0 + amplitude,
+            gain=Gain(difference=amplitude - 1, low=amplitude - 2, high=amplitude),
             trained=(amplitude, fwhm) == (1.0, 10.0),
         )
         for amplitude in (0.5, 1.0, 2.0)
@@ -230,6 +232,7 @@ def sample_report(
         grid=grid,
         metric="AP",
         frames=64,
+        uniform={"0.5x": 31.0},
         notes=("Nothing was trained again.",),
     )
     return Report(

@@ -10,22 +10,35 @@ the accuracy that training with it would reach.
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from lzu_benchmarks.bench.contender import Contender, Store
-from lzu_benchmarks.report.schema import Ablation, Curve, ForwardError, GridPoint
+from lzu_benchmarks.report.schema import (
+    Ablation,
+    Curve,
+    ForwardError,
+    Gain,
+    GridPoint,
+    UniformPoint,
+)
 from lzu_export.errors import LzuError
+from lzu_export.evaluation.datasets import Scorer as FrameScorer
 from lzu_export.evaluation.datasets import open_dataset
 from lzu_export.evaluation.evaluate import evaluate
+from lzu_export.evaluation.resampling import difference, resample
 from lzu_export.evaluation.resume import key_of
+from lzu_export.manifest.resampled import Resampled
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.load import load_recipe
 from lzu_export.recipes.schema import BoxWarpSettings
+from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.progress import Reporter
 from lzu_export.warp.forward import forward_axis, pixel_centres
 from lzu_export.warp.geometry import Level
@@ -36,11 +49,17 @@ from lzu_export.warp.saliency import Array, marginals
 SCALES = (0.25, 0.5, 0.75, 1.0)
 AMPLITUDES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Amplitudes of the grid, as multiples of the saliency map's own amplitude."""
+VERSION = 2
+"""Version of the grid's points; others are measured again."""
 WIDTHS = (4.0, 7.0, 10.0, 14.0, 20.0)
 """Values of fwhm of the grid, in lattice cells."""
 UNTRAINED = (
     "Nothing was trained again: a point of the grid tells what another warp does to the frame, and "
     "to weights that never saw it, not what training with it would reach."
+)
+MEASURED = (
+    "Scores of the grid are PyTorch's on {} frames; those of the results above are the engines' on "
+    "all. Compare a point with uniform on the same frames, never with the results."
 )
 
 
@@ -164,7 +183,14 @@ def magnifications(knots: Array, places: Array) -> Array:
 
 
 def grid_point(
-    saliency: Array, amplitude: float, fwhm: float, recipe: Recipe, *, key: str, score: float | None
+    saliency: Array,
+    amplitude: float,
+    fwhm: float,
+    recipe: Recipe,
+    *,
+    key: str,
+    score: float | None,
+    gain: Gain | None = None,
 ) -> GridPoint:
     """Measure the magnification that one warp of the grid gives frame and boxes."""
     changed = amplified(saliency, amplitude, recipe)
@@ -186,6 +212,7 @@ def grid_point(
         shrinkage=(y_least, x_least),
         box_magnification=area,
         score=score,
+        gain=gain,
         trained=amplitude == 1 and fwhm == recipe.warp.fwhm,
     )
 
@@ -228,22 +255,16 @@ def ablate(
     scaled = {scale: recipe.model_copy(update={"scale": scale}) for scale in SCALES}
     wide = sorted({*widths, fwhm})
     scorer = _scorer(first, frames)
-    points = []
     scales = sorted({bundle.manifest.recipe.scale for bundle in fixed})
+    bases = _uniform(first, store, scales, scorer, frames)
+    points = []
     with report.steps("grid", len(scales) * len(amplitudes) * len(wide)) as advance:
         for scale, amplitude, width in product(scales, amplitudes, wide):
             mine = recipe.model_copy(update={"scale": scale})
-            key = key_of(first.manifest.files, scale, amplitude, width, scorer and frames)
-            points.append(
-                store.get(
-                    f"grid-{scale:g}x-{amplitude:g}-{width:g}",
-                    key,
-                    GridPoint,
-                    lambda mine=mine, a=amplitude, w=width, key=key: grid_point(  # type: ignore[misc]
-                        saliency, a, w, mine, key=key, score=scorer(mine, a, w) if scorer else None
-                    ),
-                )
-            )
+            key = key_of(first.manifest.files, scale, amplitude, width, scorer and frames, VERSION)
+            name = f"grid-{scale:g}x-{amplitude:g}-{width:g}"
+            make = partial(_point, saliency, amplitude, width, mine, key, scorer, bases.get(scale))
+            points.append(store.get(name, key, GridPoint, make))
             advance()
     stored = first.manifest.accuracy if scorer else None
     return Ablation(
@@ -258,8 +279,59 @@ def ablate(
         grid=tuple(points),
         metric=stored.metric if stored else None,
         frames=frames if scorer else None,
-        notes=(UNTRAINED,),
+        uniform={f"{scale:g}x": base.score for scale, base in bases.items()},
+        notes=(UNTRAINED, *([MEASURED.format(frames)] if scorer else [])),
     )
+
+
+def _point(
+    saliency: Array,
+    amplitude: float,
+    fwhm: float,
+    recipe: Recipe,
+    key: str,
+    scorer: "Scorer | None",
+    base: UniformPoint | None,
+) -> GridPoint:
+    """Measure one point of the grid; with a scorer also its score, and its gain over `base`."""
+    if scorer is None:
+        return grid_point(saliency, amplitude, fwhm, recipe, key=key, score=None)
+    mine, gain = scorer(recipe, amplitude, fwhm), None
+    if base is not None:
+        found = difference(mine.score - base.score, mine.resampled, base.resampled)
+        if found is not None:
+            gain = Gain(difference=found.difference, low=found.low, high=found.high)
+    return grid_point(saliency, amplitude, fwhm, recipe, key=key, score=mine.score, gain=gain)
+
+
+def _uniform(
+    bundle: Contender, store: Store, scales: Sequence[float], scorer: "Scorer | None", frames: int
+) -> dict[float, UniformPoint]:
+    """Score the shipped uniform weights on the frames of the grid; empty where there are none."""
+    if scorer is None:
+        return {}
+    recipe = load_recipe(bundle.manifest.name, {"variant": "uniform"})
+    path = recipe.checkpoint.get("uniform")
+    if path is None or not path.is_file():
+        return {}
+
+    def make(scale: float, key: str) -> UniformPoint:
+        found = scorer.uniform(recipe.model_copy(update={"scale": scale}))
+        return UniformPoint(key=key, scale=scale, **found._asdict())
+
+    points = {}
+    for scale in scales:
+        key = key_of(str(path), path.stat().st_mtime_ns, scale, frames, VERSION)
+        name = f"grid-{scale:g}x-uniform"
+        points[scale] = store.get(name, key, UniformPoint, partial(make, scale, key))
+    return points
+
+
+class Scored(NamedTuple):
+    """The task's metric of a model, in points, and on resampled sets."""
+
+    score: float
+    resampled: Resampled | None
 
 
 class Scorer:
@@ -272,7 +344,7 @@ class Scorer:
         assert name is not None, "asked for only where there is one"
         self.dataset = open_dataset(name, frames, recipe.task, recipe)
 
-    def __call__(self, sized: Recipe, amplitude: float, fwhm: float) -> float:
+    def __call__(self, sized: Recipe, amplitude: float, fwhm: float) -> Scored:
         """Return the task's metric at the scale of `sized`; for the others see `grid_point`."""
         from lzu_export.tasks.pytorch import torch_predictor
         from lzu_export.tasks.warps import make_warp, read_saliency
@@ -288,11 +360,20 @@ class Scorer:
             other = recipe.warp.model_copy(update={"saliency": path, "fwhm": fwhm, "logits": None})
             made = make_warp(recipe.model_copy(update={"warp": other}))
         # Keep the saliency that the checkpoint records, so that no mismatch is logged.
-        warp = replace(made, saliency=saliency)
-        scores: Mapping[str, Mapping[str, float]] = evaluate(
-            {"": torch_predictor(recipe, warp)}, self.dataset
-        )
-        return scores[""][self.dataset.metric]
+        return self._scored(torch_predictor(recipe, replace(made, saliency=saliency)))
+
+    def uniform(self, recipe: Recipe) -> Scored:
+        """Return the metric of a uniform recipe's weights on the same frames."""
+        from lzu_export.tasks.pytorch import torch_predictor
+        from lzu_export.tasks.warps import make_warp
+
+        at_scale = recipe.model_copy(update={"untrained": ("scale",)})
+        return self._scored(torch_predictor(at_scale, make_warp(at_scale)))
+
+    def _scored(self, predictor: Predictor) -> Scored:
+        scorers: dict[str, FrameScorer] = {}
+        scores = evaluate({"": predictor}, self.dataset, scorers=scorers)
+        return Scored(scores[""][self.dataset.metric], resample(scorers[""]))
 
 
 def _scorer(bundle: Contender, frames: int) -> Scorer | None:

@@ -1,6 +1,7 @@
 """Render a report as one self-contained HTML page and as Markdown."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ from lzu_benchmarks.report.svg import plain
 from lzu_benchmarks.report.verdict import (
     captions,
     cards,
+    difference_text,
     doubts_of,
     gain_text,
     kept_text,
     sentences,
+    uniform_there,
 )
 from lzu_export.errors import readable_os_errors
 from lzu_export.support.escaping import markdown, visible
@@ -60,6 +63,8 @@ def context_of(report: Report, pictures: Path) -> dict[str, Any]:
         "captions": captions(report, rows),
         "gain_text": gain_text,
         "kept_text": kept_text,
+        "difference_text": difference_text,
+        "uniform_there": partial(uniform_there, report),
         "tail": any(row.latency and row.latency.end_to_end.p99 is not None for row in rows),
         **pictures_of(report, pictures),
         "number": number,
@@ -146,7 +151,7 @@ def render(report: Report, pictures: Path) -> tuple[str, str]:
     plain = Environment(loader=loader, autoescape=False, finalize=_in_markdown, **settings)
     own = {
         name: lambda *values, make=context[name]: Markup(make(*values))
-        for name in ("number", "ratio_text", "gain_text", "kept_text")
+        for name in ("number", "ratio_text", "gain_text", "kept_text", "difference_text")
     }
     return page, plain.get_template("report.md.j2").render({**context, **own})
 

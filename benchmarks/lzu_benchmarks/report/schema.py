@@ -126,6 +126,23 @@ class ForwardError(Section):
     y_maximum: float
 
 
+class Gain(Section):
+    """A difference from uniform in points, with its 95 % interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+class UniformPoint(Section):
+    """The shipped uniform weights on the frames of the grid, in PyTorch."""
+
+    key: str
+    scale: float
+    score: Number
+    resampled: Resampled | None
+
+
 class GridPoint(Section):
     """One warp of the grid over amplitude and fwhm, without retraining."""
 
@@ -141,7 +158,9 @@ class GridPoint(Section):
     box_magnification: float
     """Mean magnification of areas, weighted by the saliency that the training boxes add."""
     score: Number | None
-    """Score of the shipped weights with this warp; None if not evaluated."""
+    """Score of the shipped weights with this warp, in PyTorch; None if not evaluated."""
+    gain: Gain | None = None
+    """Difference of the score from uniform's on the same frames; None without an interval."""
     trained: bool
     """Whether this is the warp that the weights were trained with."""
 
@@ -158,6 +177,8 @@ class Ablation(Section):
     grid: tuple[GridPoint, ...]
     metric: str | None
     frames: int | None
+    uniform: dict[str, Number] = Field({})
+    """Score of the uniform weights on the frames of the grid, by scale; empty if not evaluated."""
     notes: tuple[str, ...]
 
 

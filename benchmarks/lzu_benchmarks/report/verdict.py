@@ -8,22 +8,33 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lzu_benchmarks.report.rows import Row, number, ratio_text, signed
-from lzu_benchmarks.report.schema import Report
+from lzu_benchmarks.report.schema import Gain, Report
 from lzu_export.evaluation.metrics.bootstrap import Interval
 from lzu_export.evaluation.resampling import certain
 
 UNSURE = "no certain"
 
 
-def interval_text(found: Interval) -> str:
+def uniform_there(report: Report, name: str) -> str:
+    """Return uniform's score on the frames of a grid's diagram, as a clause; empty without it."""
+    scale = f"{name.rpartition('-')[2]}x"
+    found = report.ablation.uniform.get(scale) if report.ablation is not None else None
+    return "" if found is None else f" (uniform: {number(found)})"
+
+
+def difference_text(found: Interval | Gain) -> str:
+    """Format a difference with its interval."""
+    return f"{signed(found.difference)} {interval_text(found)}"
+
+
+def interval_text(found: Interval | Gain) -> str:
     """Format a difference's interval, `[low, high]`."""
     return f"[{signed(found.low)}, {signed(found.high)}]"
 
 
 def gain_text(row: Row) -> str:
     """Format the gain over uniform with its interval; empty without an interval."""
-    gain = row.gain
-    return "" if gain is None else f"{signed(gain.difference)} {interval_text(gain)}"
+    return "" if row.gain is None else difference_text(row.gain)
 
 
 def kept_text(row: Row) -> str:

@@ -1,6 +1,8 @@
 """The appendix: formulas against what the warps are known to do."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ import pytest
 pytest.importorskip("torch", reason="exporting needs torch")
 
 from lzu_benchmarks.bench.ablation import (
+    Scored,
     Scorer,
+    _point,
+    _uniform,
     ablate,
     amplified,
     forward_error,
@@ -19,8 +24,10 @@ from lzu_benchmarks.bench.ablation import (
     true_forward_axis,
 )
 from lzu_benchmarks.bench.contender import Store, open_bundles
+from lzu_benchmarks.report.schema import Gain
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.evaluate import evaluate
+from lzu_export.manifest.resampled import Resampled
 from lzu_export.recipes import load_recipe
 from lzu_export.support.progress import Reporter
 from lzu_export.tasks.pytorch import torch_predictor
@@ -142,8 +149,38 @@ def test_the_shipped_weights_behind_their_own_warp_score_as_they_do() -> None:
     recipe = load_recipe("det-demo", {"variant": "fixed"})
     scorer = Scorer(recipe, frames=3)
     (own,) = evaluate({"": torch_predictor(recipe, make_warp(recipe))}, scorer.dataset).values()
-    assert scorer(recipe, 1.0, recipe.warp.fwhm) == pytest.approx(own["AP"], abs=1e-9)
-    assert scorer(recipe, 16.0, 14.0) != pytest.approx(own["AP"], abs=0.5)
+    assert scorer(recipe, 1.0, recipe.warp.fwhm).score == pytest.approx(own["AP"], abs=1e-9)
+    assert scorer(recipe, 16.0, 14.0).score != pytest.approx(own["AP"], abs=0.5)
+
+
+def test_points_of_the_grid_are_compared_with_uniform_on_the_same_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an interval from the same draws; uniform is scored once a scale."""
+    drawn = [float(i % 7) for i in range(400)]
+    asked = []
+
+    class Fake:
+        def __call__(self, sized: Any, amplitude: float, fwhm: float) -> Scored:
+            values = tuple(38.0 + each for each in drawn)
+            return Scored(41.0, Resampled(unit="images", groups=9, values=values))
+
+        def uniform(self, recipe: Any) -> Scored:
+            asked.append(recipe.scale)
+            return Scored(40.0, Resampled(unit="images", groups=9, values=tuple(drawn)))
+
+    bundle: Any = SimpleNamespace(manifest=SimpleNamespace(name="det-demo"))
+    store, scorer = Store(tmp_path), Fake()
+    bases = _uniform(bundle, store, [0.5], scorer, 64)  # type: ignore[arg-type]
+    assert _uniform(bundle, store, [0.5], scorer, 64) == bases  # type: ignore[arg-type]
+    assert asked == [0.5]
+    recipe = tiny_recipe(tmp_path)
+    saliency = box_saliency(np.array([[70.0, 40, 90, 60]]), (96, 160), (7, 11), bandwidth=16)
+    point = _point(saliency, 2, 4, recipe, "k", scorer, bases[0.5])  # type: ignore[arg-type]
+    assert point.score == 41.0
+    assert point.gain == Gain(difference=1.0, low=38.0, high=38.0)
+    assert _point(saliency, 2, 4, recipe, "k", scorer, None).gain is None  # type: ignore[arg-type]
+    assert _uniform(bundle, store, [0.5], None, 64) == {}
 
 
 def test_a_warp_that_is_not_separable_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:

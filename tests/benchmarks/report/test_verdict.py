@@ -97,6 +97,13 @@ def test_the_terminal_and_the_markdown_have_the_page_s_captions(tmp_path: Path) 
     assert max(map(len, console.file.getvalue().splitlines())) <= 80
 
 
+def test_the_grid_says_what_it_measures(tmp_path: Path) -> None:
+    page, markdown = render(sample_report("det", tmp_path, ablation=True), tmp_path)
+    assert "in PyTorch on 64 frames, weights as they are (uniform: 31.00)" in unescape(page)
+    assert "| 32.00 | +1.00 [+0.00, +2.00] |" in markdown
+    assert "| 0.5x | uniform | | | | 31.00 | |" in markdown
+
+
 def test_an_empty_table_is_left_out(tmp_path: Path) -> None:
     """A network of one level resizes no inverse."""
     report = sample_report("seg", tmp_path, ablation=True)
