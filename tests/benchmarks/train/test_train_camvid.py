@@ -334,6 +334,7 @@ def test_a_gain_within_its_interval_is_called_so_and_why(tmp_path: Path) -> None
     page = " ".join(write_page(stored(tmp_path / "results.json", 5, 0.2, noise=2.0)).split())
     assert "The mIoU of fixed is not beyond its interval: the difference is +0.60" in page
     assert "deviate by 0.00 (uniform) and 2.19 (fixed)" in page
+    assert "What varies most is" in page
 
 
 def test_the_report_needs_no_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,8 +168,8 @@ def _section(
     lines = [f"## {title}", "", *wrap(note, WIDTH), ""]
     lines += [*_seeds(scored, variants, part.runs[0]["task"]), ""]
     lines += [*_table(scored, columns), ""]
-    for more in (_verdicts(scored, columns[0]), _rows(part)):
-        lines += [*more, ""] if more else []
+    if notes := [*_verdicts(scored, columns[0]), *_rows(part)]:
+        lines += [*notes, ""]
     check = {v: part.score(v, split="check") for v in scored}
     if any(each.seeds for each in check.values()):
         lines += [f"On `check`, {columns[0]} and its parts:", ""]
@@ -280,11 +280,16 @@ def _why(
     first, second = (np.std(scored[v].whole(headline), ddof=1) for v in ("uniform", variant))
     text += f" Runs of one variant deviate by {first:.2f} (uniform) and {second:.2f} ({variant})."
     parts = {n: g for n, g in found.items() if n != headline and not np.isnan(g.difference)}
+    spread = {
+        n: max(np.std(scored[v].whole(n), ddof=1) for v in ("uniform", variant)) for n in parts
+    }
+    wild = max(spread, key=lambda n: spread[n])
     most = max(parts, key=lambda n: parts[n].difference)
     least = min(parts, key=lambda n: parts[n].difference)
     return (
-        f"{text} The parts differ: {most} {parts[most].difference:+.2f}, "
-        f"{least} {parts[least].difference:+.2f}."
+        f"{text} What varies most is {wild}, whose runs deviate by up to {spread[wild]:.2f}. The "
+        f"parts differ: {most} {parts[most].difference:+.2f}, {least} "
+        f"{parts[least].difference:+.2f}."
     )
 
 
