@@ -314,7 +314,7 @@ void fuzzInvertWarp()
 void fuzzSuppress()
 {
     LzuSuppress call{};
-    pickEach({{call.batch, 1, 2}, {call.max_detections, 1, 120}});
+    pickEach({{call.batch, 1, 2}, {call.max_detections, 1, chance(0.1) ? 3000 : 120}});
     call.candidates = chance(0.05) ? LZU_MOST_CANDIDATES : pick(1, 300);
     call.label_bytes = pick(1, 2) * 4;
     call.score_threshold = number(-0.5F, 1.0F);
