@@ -16,7 +16,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 VALUES := VENV PYTHON EXTRAS TASK OUT WORKERS TORCH_INDEX RECIPE VARIANT SCALE PRECISION TARGET CHECKPOINT SALIENCY \
   DATASET FRAMES RANGES RANDOM_WEIGHTS SET FORCE BUNDLE BUNDLES COUNT METHOD PERCENTILE SENSITIVITY EVAL_FRAMES LIMIT BY \
-  SOURCE CAMERAS MIN_SECONDS ABLATION CUDA_HOME TENSORRT_INCLUDE ARCHS
+  SOURCE CAMERAS MIN_SECONDS ABLATION RIVALS CUDA_HOME TENSORRT_INCLUDE ARCHS
 # A misspelt variable would be left out without a word. Those of the environment are not ours to judge.
 override KNOWN := $(VALUES) CROSS BUILD CXX CXXFLAGS NVCCFLAGS HOSTFLAGS SHELL MAKE MAKEFLAGS MFLAGS MAKEOVERRIDES
 override UNKNOWN := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command,$(origin $(name))),$(filter-out $(KNOWN),$(name)))))
@@ -44,7 +44,7 @@ folders := if [ -d "$$BUNDLES" ]; then set -- "$$@" --bundles "$$BUNDLES"; elif 
 # OUT as the plugins' folder sees it.
 above   := $$(case "$$OUT" in (/*) echo "$$OUT";; (*) echo "../$$OUT";; esac)
 
-.PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-seg train-det3d plugins plugins-host plugins-aarch64 plugins-report contracts test test-slow test-gpu test-gpu-kernels lint format clean
+.PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-rivals train-seg train-det3d plugins plugins-host plugins-aarch64 plugins-report contracts test test-slow test-gpu test-gpu-kernels lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -98,14 +98,15 @@ run: environment ## BUNDLE on SOURCE (image, folder, video; det3d: CAMERAS too):
 verify: environment ## BUNDLE against PyTorch's reference
 	@$(BIN)/lzu-export verify -- $(if $(BUNDLE),"$$BUNDLE")
 
-bench: environment ## report of TASK: accuracy and latency, warped against uniform; VARIANT, SCALE, PRECISION, BUNDLES, ABLATION=1, ...
+bench: environment ## report of TASK: accuracy and latency, warped against uniform; VARIANT, SCALE, PRECISION, BUNDLES, ABLATION=1, RIVALS=1, ...
 	@$(pairs); $(folders); $(BIN)/lzu-export bench "$${RECIPE:-$$TASK}" --out "$$OUT" \
 	  $(if $(VARIANT),--variant "$$VARIANT") $(if $(SCALE),--scale "$$SCALE") \
 	  $(if $(PRECISION),--precision "$$PRECISION") $(if $(TARGET),--target "$$TARGET") \
 	  $(if $(CHECKPOINT),--checkpoint "$$CHECKPOINT") $(if $(SALIENCY),--saliency "$$SALIENCY") \
 	  $(if $(FRAMES),--calibration "$$FRAMES") $(if $(DATASET),--dataset "$$DATASET") \
 	  $(if $(RANDOM_WEIGHTS),--random-weights "$$RANDOM_WEIGHTS") \
-	  $(if $(MIN_SECONDS),--min-seconds "$$MIN_SECONDS") $(if $(ABLATION),--ablation) "$$@"
+	  $(if $(MIN_SECONDS),--min-seconds "$$MIN_SECONDS") $(if $(ABLATION),--ablation) \
+	  $(if $(RIVALS),--rivals) "$$@"
 
 bench-speed: environment ## speed of TASK's full-size recipe: fixed against uniform, unzoom lowerings, export, import
 	@$(BIN)/python -m lzu_benchmarks.studies.speed --task "$$TASK" --out "$$OUT/bench"
@@ -115,6 +116,9 @@ train-det: environment ## train both demonstration detectors from rendered scene
 
 train-adaptive: environment ## train the adaptive demonstration detector, beside those of train-det
 	@$(BIN)/python -m lzu_benchmarks.train.adaptive --out lzu_export/demo/det
+
+train-rivals: environment ## train what a user might take instead of a warp (hours, resumes): larger inputs, a crop, tiles
+	@$(BIN)/python -m lzu_benchmarks.rivals.train --out "$$OUT/rivals" --work "$$OUT/train-rivals"
 
 train-seg: environment ## train the demonstration models of segmentation
 	@$(BIN)/python -m lzu_benchmarks.train.seg --out lzu_export/demo/seg

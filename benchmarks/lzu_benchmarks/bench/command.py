@@ -24,8 +24,9 @@ from lzu_benchmarks.bench.latencies import latency_groups
 from lzu_benchmarks.bench.options import EXPORT_ONLY, Options, parse
 from lzu_benchmarks.harness.latency_table import NOISE
 from lzu_benchmarks.report.page import write_pages
+from lzu_benchmarks.report.rivals import rivals_table
 from lzu_benchmarks.report.rows import NOTHING, number, rows_of
-from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, write_report
+from lzu_benchmarks.report.schema import ORDER, Ablation, BundleResult, Report, Rivals, write_report
 from lzu_benchmarks.report.verdict import captions, doubts_of, gain_text, kept_text, sentences
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
@@ -39,6 +40,9 @@ from lzu_export.support.tables import Column, grid, notes
 from lzu_export.support.terminal import Terminal, print_json, say, show
 from lzu_export.targets.registry import DEFAULT_TARGET, refuse_idle
 
+RIVALS_OF = "det-demo"
+"""Recipe of the models that rivals are trained for."""
+
 
 def bench(given: Options) -> tuple[Report, Path]:
     """Export, measure and write the report; return the report and its folder.
@@ -48,6 +52,8 @@ def bench(given: Options) -> tuple[Report, Path]:
             here, or a file cannot be written.
     """
     report = Reporter()
+    if given.rivals:
+        _refuse_rivals(given)
     if given.bundles:
         _refuse_exports(given)
     folders = given.bundles or _export(given)
@@ -94,6 +100,7 @@ def bench(given: Options) -> tuple[Report, Path]:
         bundles=tuple(results),
         latency=tuple(groups),
         ablation=_ablation(given, bundles, store, report) if given.ablation else None,
+        rivals=_rivals(given, store, report) if given.rivals else None,
         notes=(
             *(f"{name} failed: {why}." for name, why in failed.items()),
             *untrained_notes(results),
@@ -197,6 +204,28 @@ def _ablation(given: Options, bundles: Any, store: Store, report: Reporter) -> A
     return ablate(bundles, store, frames=given.ablation_frames, report=report)
 
 
+def _rivals(given: Options, store: Store, report: Reporter) -> Rivals:
+    from lzu_benchmarks.rivals.compare import compare_rivals
+
+    return compare_rivals(
+        given.out / "rivals",
+        store,
+        frames=given.frames,
+        plan=given.plan,
+        threads=given.threads,
+        report=report,
+    )
+
+
+def _refuse_rivals(given: Options) -> None:
+    """Reject a comparison with rivals of other models than the demonstration's detectors."""
+    if given.bundles or load_recipe(given.recipe).name != RIVALS_OF:
+        raise LzuError(
+            "--rivals compares networks that are trained on the demonstration's streets; give the "
+            "recipe det, without --bundles"
+        )
+
+
 def _variants(results: Sequence[Any]) -> list[str]:
     return list(dict.fromkeys(each.variant for each in results))
 
@@ -286,6 +315,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     console = Terminal()
     show(summary_table(report))
+    if report.rivals is not None:
+        show(rivals_table(report.rivals))
     for sentence in sentences(rows_of(report)):
         console.print(sentence)
     say(f"{folder / 'report.html'}, report.md, report.json")

@@ -124,7 +124,7 @@ def _measure_bundle(
         network_input=recipe.network_input,
         pytorch=scores.get("pytorch"),
         engines=engines,
-        flops=_flops(bundle),
+        flops=flops_of(bundle),
         pictures=pictures,
         untrained=untrained_note(manifest),
         facts=_facts(manifest),
@@ -239,7 +239,7 @@ def _predictors(bundle: Contender, stack: ExitStack) -> dict[str, Predictor]:
     return {**shipped, **rounded}
 
 
-def _flops(bundle: Contender) -> Flops:
+def flops_of(bundle: Contender) -> Flops:
     """Count the operations of one frame in the highest precision's executable graph."""
     engines = bundle.manifest.engines
     chosen = next((each for each in engines if each.target == DEFAULT_TARGET), engines[0])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lzu_benchmarks.harness.candidates import STAGES
 from lzu_benchmarks.report import figures
+from lzu_benchmarks.report.rivals import rivals_figure
 from lzu_benchmarks.report.rows import (
     Row,
     chain,
@@ -62,6 +63,8 @@ def figures_of(report: Report, rows: Sequence[Row]) -> dict[str, str]:
     drawn |= _parity_figures(report)
     if report.ablation is not None:
         drawn |= _ablation_figures(report)
+    if report.rivals is not None:
+        drawn |= rivals_figure(report.rivals)
     return drawn
 
 

@@ -9,6 +9,7 @@ from lzu_benchmarks.harness.candidates import STAGES
 from lzu_benchmarks.report.charts import figures_of, parity_scope
 from lzu_benchmarks.report.embedded import pictures_of
 from lzu_benchmarks.report.lowerings import lowerings_of, measured_on
+from lzu_benchmarks.report.rivals import best, rival_notes, spread_text
 from lzu_benchmarks.report.rows import (
     LOWER_IS_BETTER,
     VARIANTS,
@@ -43,6 +44,15 @@ from lzu_export.support.look import page as look
 from lzu_export.tasks.registry import find_task
 
 TEMPLATES = Path(__file__).parent / "templates"
+OWN_MARKUP = (
+    "number",
+    "ratio_text",
+    "gain_text",
+    "kept_text",
+    "difference_text",
+    "spread_text",
+)
+"""Functions of the templates whose text is Markdown already."""
 COSTS = ("latency", "flops")
 """Costs of the diagrams of accuracy."""
 
@@ -83,6 +93,9 @@ def context_of(report: Report, pictures: Path) -> dict[str, Any]:
         "deviation": deviation,
         "lowerings": lowerings_of(report),
         "measured_on": measured_on(report),
+        "rival_notes": rival_notes(report.rivals) if report.rivals else [],
+        "rivals_best": best(report.rivals.rows) if report.rivals else [],
+        "spread_text": spread_text,
         "scales": sorted({row.bundle.scale for row in rows}),
         "engines": _keys(rows),
         "worst": worst,
@@ -98,6 +111,7 @@ def contents_of(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     there = {
         ("trade-off", "Accuracy against cost"): any(f"{n}-wide" in figures for n in COSTS),
         ("results", "Results"): context["rows"],
+        ("rivals", "Instead of a warp"): context["report"].rivals,
         ("frames", "Frames"): context["viewer"],
         ("warps", "The warp"): context["warps"],
         ("latency", "Latency"): context["report"].latency,
@@ -150,8 +164,8 @@ def render(report: Report, pictures: Path) -> tuple[str, str]:
     )
     plain = Environment(loader=loader, autoescape=False, finalize=_in_markdown, **settings)
     own = {
-        name: lambda *values, make=context[name]: Markup(make(*values))
-        for name in ("number", "ratio_text", "gain_text", "kept_text", "difference_text")
+        name: lambda *values, make=context[name], **more: Markup(make(*values, **more))
+        for name in OWN_MARKUP
     }
     return page, plain.get_template("report.md.j2").render({**context, **own})
 

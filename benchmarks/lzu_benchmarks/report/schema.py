@@ -15,7 +15,9 @@ from lzu_benchmarks.harness.latency_results import EngineLatency, LatencyRun
 from lzu_export.errors import readable_os_errors
 from lzu_export.manifest.resampled import Resampled
 from lzu_export.manifest.schema import Agreement, Lowering, Number, Parity
+from lzu_export.runtime.detector import Detections
 from lzu_export.support.files import write_text
+from lzu_export.support.interleave import Ratio
 from lzu_export.support.section import Section
 
 FORMAT = 1
@@ -182,6 +184,91 @@ class Ablation(Section):
     notes: tuple[str, ...]
 
 
+class Spread(Section):
+    """A value with its 95 % interval over sequences."""
+
+    value: Number
+    low: Number
+    high: Number
+
+
+class FrameBoxes(Section):
+    """Detections in one frame."""
+
+    frame: int
+    """COCO's id of the image."""
+    boxes: tuple[tuple[float, float, float, float], ...]
+    """x1, y1, x2, y2 in pixels of the frame."""
+    scores: tuple[float, ...]
+    labels: tuple[int, ...]
+
+    @classmethod
+    def of(cls, found: Detections, frame: int) -> "FrameBoxes":
+        """Return the detections in the frame with this id."""
+        return cls(
+            frame=frame,
+            boxes=tuple(map(tuple, found.boxes.tolist())),
+            scores=tuple(found.scores.tolist()),
+            labels=tuple(found.labels.tolist()),
+        )
+
+
+class Found(Section):
+    """Detections of one rival and seed in every frame."""
+
+    key: str
+    boxes: tuple[FrameBoxes, ...]
+
+    def to_coco(self) -> list[dict[str, Any]]:
+        """Return the detections as COCO results."""
+        return [
+            {
+                "image_id": each.frame,
+                "category_id": label + 1,
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": score,
+            }
+            for each in self.boxes
+            for (x1, y1, x2, y2), score, label in zip(
+                each.boxes, each.scores, each.labels, strict=True
+            )
+        ]
+
+
+class RivalRow(Section):
+    """What a user might take, with its accuracy and cost; averaged over seeds."""
+
+    name: str
+    variant: str
+    passes: int
+    """Number of times that a network runs for a frame."""
+    seeds: tuple[int, ...]
+    metrics: dict[str, Spread]
+    """AP, AP_small, AP_medium, AP_large in points."""
+    over: dict[str, Spread]
+    """The same minus those of LZU's fixed warp, of equal seeds; empty for LZU itself."""
+    gflop: float
+    milliseconds: float
+    """Median time from a frame to its detections."""
+    ratio: Ratio | None
+    """Time over that of uniform, both taken in turns."""
+
+
+class Rivals(Section):
+    """Comparison with what a user might take instead of a warp."""
+
+    frames: int
+    budget: str
+    """Length of every network's training."""
+    rule: str | None
+    """Rule that chose the static crop; None if none is chosen."""
+    command: str
+    """Command that trains what is missing."""
+    rows: tuple[RivalRow, ...]
+    missing: dict[str, str]
+    """Reason for each row that is not measured."""
+
+
 class Report(Section):
     """The results of a whole comparison of bundles."""
 
@@ -193,6 +280,7 @@ class Report(Section):
     bundles: tuple[BundleResult, ...]
     latency: tuple[LatencyGroup, ...]
     ablation: Ablation | None = None
+    rivals: Rivals | None = None
     notes: tuple[str, ...] = Field(())
     failed: dict[str, str] = Field(default_factory=dict)
     """Reason for each engine or group that could not be measured."""

@@ -123,8 +123,14 @@ def shipped() -> list[Weights]:
 
 def chosen_band(folder: Path) -> Window | None:
     """Return the band that the training chose and stored in a folder; None if there is none."""
+    record = band_record(folder)
+    return None if record is None else Window(**record["window"])
+
+
+def band_record(folder: Path) -> dict[str, Any] | None:
+    """Return the chosen band with the rule that chose it; None if the folder has none."""
     path = folder / "band.json"
-    return Window(**read_json(path)["window"]) if path.is_file() else None
+    return dict(read_json(path)) if path.is_file() else None
 
 
 def write_band(folder: Path, window: Window, share: float) -> dict[str, Any]:

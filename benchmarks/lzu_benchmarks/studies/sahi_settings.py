@@ -1,4 +1,4 @@
-"""Measure a bundle in SAHI: at its defaults, and with other thresholds and merging.
+"""Measure which settings of SAHI suit a bundle.
 
 `python -m lzu_benchmarks sahi_settings`; needs the extra `sahi`.
 
