@@ -7,7 +7,6 @@ from pathlib import Path
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.workspace import exclusive
 from lzu_export.compiler.added_engine import add_engine, describe_engine, find_derived
-from lzu_export.compiler.derive import derive
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.graph.lowering.adaptive import adapts
 from lzu_export.graph.read import load_graph
@@ -125,6 +124,9 @@ def _derived(bundle: Bundle, library: Path, precision: str) -> Derived:
             f"the graph of {bundle.folder} calls no plugins: only warps that are computed from an "
             "engine's inputs have some; leave --plugins out"
         )
+    # It compares in ONNX Runtime, which a build without plugins does not need.
+    from lzu_export.compiler.derive import derive
+
     derive(bundle.folder, precision=precision, plugins=library, target=WITH_PLUGINS.name)
     made = find_derived(Bundle(bundle.folder).manifest, WITH_PLUGINS.name, precision)
     assert made is not None, "just derived"

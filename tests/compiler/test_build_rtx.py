@@ -1,6 +1,8 @@
 """Engines built again on or for another device."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,14 @@ def names(folder: Path) -> set[str]:
 
 def manifest_of(folder: Path) -> Manifest:
     return read_manifest(folder)
+
+
+def test_a_build_needs_neither_onnx_runtime_nor_torch() -> None:
+    """The machine that builds for other cards may have TensorRT-RTX alone."""
+    blocked = "import sys; sys.modules |= dict.fromkeys(('onnxruntime', 'torch')); "
+    code = blocked + "import lzu_export.compiler.build_rtx, lzu_export.cli.build"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_engine_stands_beside_the_bundle(bundle: Path, builder: Builder) -> None:
