@@ -120,7 +120,7 @@ def take_turns(
     order = np.random.default_rng(plan.seed)
     names = list(subjects)
     collected = gc.isenabled()
-    gc.collect()
+    gc.collect(1)  # not the old objects: with torch loaded, theirs takes longer than many queries
     gc.disable()
     try:
         while not all(_enough(timings[name], plan) for name in names):
