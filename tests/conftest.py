@@ -9,9 +9,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers already use all processor
 
 import ctypes
 import fcntl
-import hashlib
+import gc
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 from hypothesis import settings
 
@@ -28,6 +28,10 @@ from hypothesis import settings
 settings.register_profile("any-machine", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("any-machine")
+
+# Tests start many programs, and without compiled modules each compiles the whole package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -92,6 +96,30 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "bundles"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def older_objects_are_no_garbage() -> None:
+    """Spare the garbage collector what is there before a module's tests, such as all of torch.
+
+    A full collection would take half a second otherwise, and tests of leaks ask for many.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_traces(bundles: Path) -> Iterator[None]:
+    """Trace equal networks once for all modules and all workers, if the tests need torch at all."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from lzu_export.models import trace as module
+    from shared_traces import SharedTraces
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "trace", SharedTraces(bundles / "traces", module.trace))
+        yield
 
 
 @contextmanager
@@ -207,24 +235,8 @@ def each_task(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def sooner() -> Iterator[None]:
-    """Trace each network only once per test module, and time with few runs."""
-    from lzu_export.models import trace as module
-
-    right, known = module.trace, {}
-
-    def remembered(model: Any, examples: Any, *names: Any) -> onnx.ModelProto:
-        values = [*model.parameters(), *model.buffers(), *examples]
-        bits = hashlib.sha256(b"".join(value.detach().numpy().tobytes() for value in values))
-        plain = [getattr(model.to_canvas, name, None) for name in ("order", "cut")]
-        plain += [getattr(model.decode, name, None) for name in ("k_per_level", "corner")]
-        shapes = [tuple(each.shape) for each in examples]
-        key = (bits.hexdigest(), str((shapes, names, model.padding, plain)))
-        if key not in known:
-            known[key] = right(model, examples, *names)
-        return onnx.ModelProto.FromString(known[key].SerializeToString())
-
+    """Time with few runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "trace", remembered)
         patch.setattr("lzu_export.evaluation.evaluate.MAX_RUNS", 5)
         patch.setattr("lzu_export.compiler.comparison.SECONDS", 0.0)
         yield

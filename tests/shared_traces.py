@@ -1,0 +1,70 @@
+"""Traces that all tests and all workers share: tracing takes most of a tiny export's time."""
+
+import fcntl
+import hashlib
+import io
+import marshal
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import onnx
+import torch
+
+
+class SharedTraces:
+    """Stands in for `lzu_export.models.trace.trace`, and traces equal modules only once.
+
+    Modules are equal if their classes, settings, weights, example inputs and names are. A module
+    that cannot be described, such as one that holds a lock, is traced every time.
+    """
+
+    def __init__(self, folder: Path, trace: Callable[..., onnx.ModelProto]) -> None:
+        """Keep the traces in a folder that the workers share, and make them by `trace`."""
+        folder.mkdir(exist_ok=True)
+        self._folder, self._trace = folder, trace
+
+    def __call__(self, module: torch.nn.Module, *others: Any) -> onnx.ModelProto:
+        """Return the module's trace, made now or before, by this worker or by another."""
+        module.eval()  # as tracing does, whoever made the trace
+        try:
+            name = fingerprint((module, others))
+        except (pickle.PicklingError, TypeError, AttributeError):
+            return self._trace(module, *others)
+        path = self._folder / f"{name}.onnx"
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                onnx.save(self._trace(module, *others), path)
+        return onnx.load(path)
+
+
+def fingerprint(value: Any) -> str:
+    """Return a hash of all that an object holds: settings, tensors, functions with their closures.
+
+    Raises:
+        pickle.PicklingError, TypeError, AttributeError: it holds something that cannot be pickled.
+    """
+    buffer = io.BytesIO()
+    _Describer(buffer).dump(value)
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+class _Describer(pickle.Pickler):
+    """Pickles tensors and functions by their contents: pickle itself writes addresses and names."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            flat = value.detach().contiguous().numpy()
+            return _described(type(value), flat.shape, flat.dtype, flat.tobytes())
+        if isinstance(value, FunctionType) and "<locals>" in value.__qualname__:
+            held = [cell.cell_contents for cell in value.__closure__ or ()]
+            code = marshal.dumps(value.__code__)
+            return _described(code, value.__defaults__, value.__kwdefaults__, held)
+        return NotImplemented
+
+
+def _described(*parts: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    return tuple, (parts,)
