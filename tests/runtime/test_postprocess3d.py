@@ -165,14 +165,14 @@ def naive(
     boxes: NDArray, scores: NDArray, score: float, iou: float, limit: int
 ) -> list[tuple[int, int]]:
     """Return (candidate, class) of the boxes that a loop over all pairs keeps."""
-    found = []
+    found, prints = [], camera_footprints(boxes)
+    overlaps = rotated_iou(prints[:, None], prints[None])
     for label in range(scores.shape[1]):
         kept: list[int] = []
         for i in sorted(range(len(boxes)), key=lambda i: -scores[i, label]):  # sorted() is stable
             if scores[i, label] <= score:
                 continue
-            prints = camera_footprints(boxes[[i, *kept]])
-            if all(rotated_iou(each, prints[0]) <= iou for each in prints[1:]):
+            if all(overlaps[each, i] <= iou for each in kept):
                 kept.append(i)
         found += [(i, label) for i in kept]
     return sorted(found, key=lambda each: -scores[each])[:limit]
