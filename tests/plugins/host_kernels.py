@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ F32, F16, HWC8, CHW4, CHW32, I8 = range(6)
 INVALID = -1
 BGR, RGB, NV12, GRAY = range(4)
 Array = NDArray[Any]
+Make = Callable[[Path], object]
 
 
 def compiler() -> str:
@@ -42,25 +44,47 @@ def build_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="lzu-kernels-"))
 
 
+def kept(name: str, words: Sequence[object], files: Iterable[Path], make: Make) -> Path:
+    """Return a build that is kept for all processes, as long as what it is made of is the same.
+
+    Args:
+        name: name of the file.
+        words: compiler, flags and whatever else the build depends on.
+        files: all files that the build reads, headers included.
+        make: builds into the file that it is given, or fails or skips the test.
+    """
+    made_of = [" ".join(map(str, words)).encode(), *(path.read_bytes() for path in sorted(files))]
+    digest = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:16]
+    target = BUILDS / f"{digest}-{name}"
+    if not target.exists():
+        BUILDS.mkdir(parents=True, exist_ok=True)
+        part = build_directory() / target.name
+        make(part)
+        copy = target.with_name(f"{target.name}.{os.getpid()}")
+        shutil.copy(part, copy)
+        os.replace(copy, target)  # another process may do the same
+    return target
+
+
+def sources_in(*folders: Path) -> list[Path]:
+    """Return the C++ and CUDA files, headers included, of folders and of the folders in them."""
+    endings = (".cu", ".cpp", ".h")
+    return [path for folder in folders for path in folder.rglob("*") if path.suffix in endings]
+
+
 @functools.cache
 def library() -> c.CDLL:
     """Build and load the host build, once for all processes and as long as its sources are."""
     command = [compiler(), *FLAGS, "-fPIC", "-shared"]
     for source in SOURCES:
         command += ["-x", "c++", str(source)]
-    files = sorted(path for path in KERNELS.iterdir() if path.suffix in (".cu", ".h"))
-    made_of = [" ".join(command).encode(), *(path.read_bytes() for path in files)]
-    digest = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:16]
-    target = BUILDS / f"liblzu_kernels_host-{digest}.so"
-    if not target.exists():
-        BUILDS.mkdir(parents=True, exist_ok=True)
-        part = build_directory() / target.name
-        done = subprocess.run(
-            [*command, "-o", str(part)], capture_output=True, text=True, check=False
-        )
+
+    def make(target: Path) -> None:
+        words = [*command, "-o", str(target)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        shutil.copy(part, target.with_suffix(f".{os.getpid()}"))
-        os.replace(target.with_suffix(f".{os.getpid()}"), target)  # another may do the same
+
+    target = kept("liblzu_kernels_host.so", command, sources_in(KERNELS), make)
     loaded = c.CDLL(str(target))
     loaded.lzu_suppress_workspace.restype = c.c_size_t
     return loaded

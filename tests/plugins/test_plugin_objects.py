@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from host_kernels import build_directory, compiler
+from host_kernels import compiler, kept, sources_in
 from toolchain import (
     INTERFACES,
     PLUGIN_FLAGS,
@@ -73,9 +73,13 @@ def library() -> Path:
 @pytest.fixture(scope="module")
 def report(library: Path) -> dict[str, Any]:
     """What the C++ test program found; it fails by itself where a plugin misbehaves."""
-    program = build_directory() / "plugin_objects"
-    build(
-        program, [Path(__file__).with_name("plugin_objects.cpp")], *PLUGIN_FLAGS, *include_flags()
+    source = Path(__file__).with_name("plugin_objects.cpp")
+    flags = [*PLUGIN_FLAGS, *include_flags()]
+    program = kept(
+        "plugin_objects",
+        [compiler(), *flags],
+        sources_in(PLUGINS, source.parent),
+        lambda target: build(target, [source], *flags),
     )
     done = subprocess.run(
         [program, library, "--run"], capture_output=True, text=True, check=False, timeout=120

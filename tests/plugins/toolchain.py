@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from host_kernels import SOURCES, build_directory, compiler
+from host_kernels import SOURCES, build_directory, compiler, kept, sources_in
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 KERNELS = PLUGINS / "kernels"
@@ -102,12 +102,15 @@ PLUGIN_FLAGS += ["-Wno-deprecated-declarations"]
 
 @functools.cache
 def host_plugins() -> Path:
-    """Build the plugin library with kernels for the processor, once for a process, or skip."""
+    """Build the plugin library with kernels for the processor, or skip."""
     # All in one unit: NVIDIA's headers are parsed once, which takes most of the time.
     whole = build_directory() / "liblzu_plugins_host.cpp"
     whole.write_text("".join(f'#include "{source}"\n' for source in (*INTERFACES, *SOURCES)))
-    target = whole.with_suffix(".so")
-    return build(target, [whole], *PLUGIN_FLAGS, *include_flags(), "-shared", "-Wl,-z,defs")
+    flags = [*PLUGIN_FLAGS, *include_flags(), "-shared", "-Wl,-z,defs"]
+    words = [compiler(), *flags, *INTERFACES, *SOURCES]
+    return kept(
+        "liblzu_plugins_host.so", words, sources_in(PLUGINS), lambda to: build(to, [whole], *flags)
+    )
 
 
 def tool(name: str, package: str) -> str:
