@@ -26,18 +26,8 @@ def show_warp(predictor: Predictor, frame: Frame, picture: Frame, index: int = 0
         picture: the frame with its predictions drawn.
         index: index of the frame in that batch.
     """
-    tables, recipe = predictor.tables_of(index), predictor.recipe
-    (top, left_edge), height, width = recipe.corner, *frame.shape[:2]
-    grid = np.array([left_edge, top]) + recipe.reduce * _positions(tables)
-    place = predictor.place_of(frame.shape)
-    grid = (grid - place.offset[::-1]) / place.scale[::-1]
-    left = picture[:height, :width].copy()
-    lines = left.copy()
-    for number, axis in zip(GRID_LINES, (0, 1), strict=True):
-        for at in np.linspace(0, grid.shape[axis] - 1, number):
-            line = np.rint(_between(grid, at, axis)).astype(np.int32)
-            cv2.polylines(lines, [line], False, (255, 255, 255), 1, cv2.LINE_AA)
-    cv2.addWeighted(lines, 0.45, left, 0.55, 0, dst=left)
+    height, width = frame.shape[:2]
+    left = draw_grid(picture[:height, :width], canvas_grid(predictor, frame, index))
     zoomed = zoom(predictor, frame, index)
     scale = height / zoomed.shape[0]
     size = (round(zoomed.shape[1] * scale), height)
@@ -50,6 +40,29 @@ def show_warp(predictor: Predictor, frame: Frame, picture: Frame, index: int = 0
     added = ((0, 0), (0, wide.shape[1] - picture.shape[1]), (0, 0))
     below = np.pad(picture[height:], added, constant_values=255)
     return np.vstack([wide, below])
+
+
+def canvas_grid(predictor: Predictor, frame: Frame, index: int = 0) -> NDArray[np.float64]:
+    """Return the place (H, W, 2), x, y in pixels of the frame, that each canvas pixel shows.
+
+    `index` is the index of the frame in the predictor's last batch.
+    """
+    (top, left), reduce = predictor.recipe.corner, predictor.recipe.reduce
+    grid = np.array([left, top]) + reduce * _positions(predictor.tables_of(index))
+    place = predictor.place_of(frame.shape)
+    return np.asarray((grid - place.offset[::-1]) / place.scale[::-1])
+
+
+def draw_grid(picture: Frame, grid: NDArray[np.float64]) -> Frame:
+    """Draw some rows and columns of a `canvas_grid` on a copy of the frame's picture."""
+    drawn = picture.copy()
+    lines = drawn.copy()
+    for number, axis in zip(GRID_LINES, (0, 1), strict=True):
+        for at in np.linspace(0, grid.shape[axis] - 1, number):
+            line = np.rint(_between(grid, at, axis)).astype(np.int32)
+            cv2.polylines(lines, [line], False, (255, 255, 255), 1, cv2.LINE_AA)
+    cv2.addWeighted(lines, 0.45, drawn, 0.55, 0, dst=drawn)
+    return drawn
 
 
 def zoom(predictor: Predictor, frame: Frame, index: int = 0) -> Frame:
