@@ -13,15 +13,19 @@ from lzu_benchmarks.harness.summary import Percentiles, StageTime
 from lzu_benchmarks.report.schema import (
     Ablation,
     BundleResult,
+    Crop,
     Curve,
     EngineResult,
+    Examples,
     ForwardError,
     Gain,
+    Gallery,
+    GalleryFrame,
     GridPoint,
     LatencyGroup,
-    Pictures,
     Report,
     Score,
+    WarpPictures,
 )
 from lzu_export.manifest.resampled import Resampled
 from lzu_export.manifest.schema import Agreement, Parity
@@ -78,15 +82,9 @@ def percentiles(middle: float) -> Percentiles:
     )
 
 
-def bundle(variant: str, scale: float, task: str, folder: Path | None) -> BundleResult:
-    """Make a bundle's result with two engines; pictures go into `folder` if it is given."""
+def bundle(variant: str, scale: float, task: str) -> BundleResult:
+    """Make a bundle's result with two engines."""
     name = f"{variant}-{scale:g}x"
-    pictures = Pictures()
-    if folder is not None:
-        picture = np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8)
-        for file in ("warp", "3", "7"):
-            cv2.imwrite(str(folder / f"{name}-{file}.jpg"), picture)
-        pictures = Pictures(warp=f"{name}-warp.jpg", found=(f"{name}-3.jpg", f"{name}-7.jpg"))
     score = SCORES[variant, scale]
     metrics = {
         "det": {"AP": score, "AP50": score + 30, "AP_large": float("nan")},
@@ -125,9 +123,43 @@ def bundle(variant: str, scale: float, task: str, folder: Path | None) -> Bundle
         pytorch=Score(metrics=metrics, how=""),
         engines=engines,
         flops=Flops(network=int(5e9 * scale**2), warps=int(5e7 * EXTRA[variant])),
-        pictures=pictures,
         facts={"weights": f"file {variant}.pth", "revision": "abc <&>"},
     )
+
+
+def gallery(names: list[str], folder: Path) -> Gallery:
+    """Make a gallery of two frames with its pictures in a folder."""
+    picture = np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8)
+
+    def write(name: str) -> str:
+        cv2.imwrite(str(folder / f"{name}.jpg"), picture)
+        return f"{name}.jpg"
+
+    frames = tuple(
+        GalleryFrame(
+            name=f"<{i}>.png",
+            truth=write(f"truth-{i}"),
+            found={name: write(f"{name}-{i}") for name in names},
+        )
+        for i in (3, 7)
+    )
+    warps = {
+        name: WarpPictures(
+            **{kind: write(f"{name}-{kind}") for kind in ("grid", "zoomed", "magnification")},
+            smallest=0.5,
+            largest=2.5,
+            end=2.5,
+        )
+        for name in names
+        if not name.startswith("uniform")
+    }
+    crop = Crop(file=write("crop"), text="car, 9x9 pixels, frame <3>")
+    groups = {
+        "fixed finds, uniform misses: 1 of 9 small objects": (crop,),
+        "uniform finds, fixed misses: 0 of 9 small objects": (),
+    }
+    examples = Examples(rule="Small: below 16x16.", groups=groups)
+    return Gallery(key="k", frames=frames, what="two frames", warps=warps, examples=examples)
 
 
 def group(scale: float, precision: str, variants: tuple[str, ...]) -> LatencyGroup:
@@ -235,12 +267,14 @@ def sample_report(
         uniform={"0.5x": 31.0},
         notes=("Nothing was trained again.",),
     )
+    bundles = tuple(bundle(v, s, task) for s in scales for v in variants)
     return Report(
         title=f"{task}-demo: uniform and others",
         created="2026-01-01 00:00 UTC",
         task=task,
         recipe=f"{task}-demo",
-        bundles=tuple(bundle(v, s, task, folder) for s in scales for v in variants),
+        bundles=bundles,
         latency=tuple(group(s, p, variants) for s in scales for p in ("fp32", "int8")),
+        gallery=None if folder is None else gallery([each.name for each in bundles], folder),
         ablation=found if ablation else None,
     )

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from lzu_benchmarks.bench.compare import bundle_result
 from lzu_benchmarks.bench.contender import Contender, Store, open_bundles
+from lzu_benchmarks.bench.gallery import make_gallery
 from lzu_benchmarks.bench.latencies import latency_groups
 from lzu_benchmarks.bench.options import EXPORT_ONLY, Options, parse
 from lzu_benchmarks.harness.latency_table import NOISE
@@ -76,9 +77,7 @@ def bench(given: Options) -> tuple[Report, Path]:
         report.note(f"not run here: {', '.join(names)} ({why})")
     for bundle in bundles:
         report.note(Text(bundle.folder.name, "bold"))
-        results.append(
-            bundle_result(bundle, store, dataset=dataset, frames=frames, shown=shown, report=report)
-        )
+        results.append(bundle_result(bundle, store, dataset=dataset, frames=frames, report=report))
     groups = latency_groups(
         bundles,
         store,
@@ -91,7 +90,8 @@ def bench(given: Options) -> tuple[Report, Path]:
     )
     for name, why in failed.items():
         report.note(Text(f"failed: {name}: {why}", "red"))
-    noise = any(each.run.noise for each in groups) or any(each.pictures.noise for each in results)
+    pictures = make_gallery(bundles, store, shown, report)
+    noise = any(each.run.noise for each in groups) or pictures.noise
     made = Report(
         title=f"{first.name}: {', '.join(_variants(results))}{NOISE if noise else ''}",
         created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -99,6 +99,7 @@ def bench(given: Options) -> tuple[Report, Path]:
         recipe=first.name,
         bundles=tuple(results),
         latency=tuple(groups),
+        gallery=pictures,
         ablation=_ablation(given, bundles, store, report) if given.ablation else None,
         rivals=_rivals(given, store, report) if given.rivals else None,
         notes=(

@@ -9,17 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from lzu_benchmarks.bench.contender import PACKAGE, Contender, Store, runs_of, set_key
-from lzu_benchmarks.harness.candidates import (
-    NO_DATASET,
-    frames_of,
-)
+from lzu_benchmarks.bench.contender import PACKAGE, Contender, Store, runs_of
+from lzu_benchmarks.harness.candidates import NO_DATASET
 from lzu_benchmarks.harness.flops import Flops, count_flops
-from lzu_benchmarks.report.pictures import draw_pictures
 from lzu_benchmarks.report.schema import (
     BundleResult,
     EngineResult,
-    Pictures,
     Score,
 )
 from lzu_export.evaluation.datasets import Scorer, open_dataset
@@ -31,7 +26,6 @@ from lzu_export.manifest.schema import (
     Manifest,
     untrained_note,
 )
-from lzu_export.runtime import load
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.limits import EMULATED
@@ -41,9 +35,6 @@ from lzu_export.targets.registry import DEFAULT_TARGET
 from lzu_export.tasks.agreement import against_fp32
 from lzu_export.verification.regression import open_predictors
 
-SHOWN = (3, 7)
-"""Indices of the sample frames that are drawn, among the batches that are run in turn."""
-
 
 def bundle_result(
     bundle: Contender,
@@ -51,7 +42,6 @@ def bundle_result(
     *,
     dataset: str | None = None,
     frames: int | None = None,
-    shown: str | None = None,
     report: Reporter,
 ) -> BundleResult:
     """Describe a bundle and its scores.
@@ -64,14 +54,13 @@ def bundle_result(
         store: storage of results.
         dataset: data set to score on, or `none`; the manifest's scores are taken by default.
         frames: largest number of frames to score on.
-        shown: data set whose frames are drawn, see `candidates.frames_of`.
         report: progress reporter.
     """
     annotations = sha256(Path(dataset)) if dataset and Path(dataset).is_file() else None
     code = source_digest(PACKAGE)
     asked = sorted(each.name for each in bundle.asked)
     parts = (asked, runs_of(bundle), bundle.provider, dataset, annotations, frames, code)
-    key = key_of(bundle.manifest.files, *parts, set_key(shown))
+    key = key_of(bundle.manifest.files, *parts)
     unfinished = Unfinished(store.folder / f"{bundle.folder.name}.accuracy.npz", key)
     if store.again:
         unfinished.remove()
@@ -79,19 +68,15 @@ def bundle_result(
         bundle.folder.name,
         key,
         BundleResult,
-        lambda: _measure_bundle(
-            bundle, key, store.folder, dataset, frames, shown, report, unfinished
-        ),
+        lambda: _measure_bundle(bundle, key, dataset, frames, report, unfinished),
     )
 
 
 def _measure_bundle(
     bundle: Contender,
     key: str,
-    folder: Path,
     dataset: str | None,
     frames: int | None,
-    shown: str | None,
     report: Reporter,
     unfinished: Unfinished,
 ) -> BundleResult:
@@ -111,8 +96,6 @@ def _measure_bundle(
         )
         for engine in bundle.asked
     } | _emulated_results(bundle, scores)
-    with report.working("drawing pictures"):
-        pictures = _pictures(bundle, folder, shown)
     return BundleResult(
         key=key,
         name=bundle.folder.name,
@@ -125,7 +108,6 @@ def _measure_bundle(
         pytorch=scores.get("pytorch"),
         engines=engines,
         flops=flops_of(bundle),
-        pictures=pictures,
         untrained=untrained_note(manifest),
         facts=_facts(manifest),
         **about,
@@ -246,22 +228,6 @@ def flops_of(bundle: Contender) -> Flops:
     found = count_flops(bundle.executable(chosen))
     batch = bundle.manifest.recipe.batch
     return Flops(network=found.network // batch, warps=found.warps // batch)
-
-
-def _pictures(bundle: Contender, folder: Path, shown: str | None) -> Pictures:
-    runs = bundle.runs
-    if not runs:
-        return Pictures()
-    frames = frames_of(bundle, shown)
-    drawn = [i for i in SHOWN if i < len(frames.batches)] or [0]
-    with load(
-        bundle.folder,
-        target=runs[0].target,
-        precision=runs[0].precision,
-        provider=bundle.provider,
-    ) as predictor:
-        pictures = draw_pictures(predictor, frames.batches, drawn, folder, bundle.folder.name)
-    return pictures.model_copy(update={"noise": frames.noise})
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:

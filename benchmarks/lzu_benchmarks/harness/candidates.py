@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from lzu_benchmarks.harness.latency_results import StartTimes
 from lzu_export.bundle.bundle import Bundle
-from lzu_export.evaluation.datasets import named_sets, open_dataset
+from lzu_export.evaluation.datasets import Sample, named_sets, open_dataset
 from lzu_export.inputs.frame import check_frame
 from lzu_export.runtime import load
 from lzu_export.runtime.predictor import CameraFrame, Predictor
@@ -92,6 +92,8 @@ class Shown(NamedTuple):
     what: str
     noise: bool = False
     """Whether the frames are random noise."""
+    samples: tuple[Sample, ...] = ()
+    """The frames with their truth, in the order of the batches; empty without a data set."""
 
 
 def open_candidates(
@@ -244,14 +246,14 @@ def frames_of(bundle: Bundle, dataset: str | None = None, count: int = FRAMES) -
     name = own if dataset is None and own in named_sets() else dataset
     if name not in (None, NO_DATASET):
         opened = open_dataset(str(name), None, recipe.task, recipe)
-        camera_frames = []
-        for sample in islice(opened.samples(), count * size):
+        samples = tuple(islice(opened.samples(), count * size))
+        for sample in samples:
             what = sample.name or f"frame {sample.number} of {opened.name}"
             check_frame(sample.camera_frame.frame, recipe.source, what)
-            camera_frames.append(sample.camera_frame)
-        if camera_frames:
-            told = f"the first {len(camera_frames)} frames of {opened.name} in turn"
-            return Shown(whole_batches(camera_frames, size), told)
+        if samples:
+            told = f"the first {len(samples)} frames of {opened.name} in turn"
+            batches = whole_batches([each.camera_frame for each in samples], size)
+            return Shown(batches, told, samples=samples)
     if own is not None:
         batches = bundle.batches()
         told = f"{len(batches) * size} frames of {own} that the bundle holds, in turn"

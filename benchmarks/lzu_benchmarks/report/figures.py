@@ -110,8 +110,9 @@ def parity_lines(
             )  # fmt: skip
             same = [j for j, each in enumerate(lines) if each == 0 and equal is not None]
             if same:
+                beside = 0.22 * (i - (len(series) - 1) / 2)  # equal marks would hide each other
                 panel.plot(
-                    same, [equal] * len(same), **style, linestyle="none", markersize=6,
+                    [j + beside for j in same], [equal] * len(same), **style, linestyle="none", markersize=6,
                     markerfacecolor=PAPER, markeredgewidth=1.3,
                 )  # fmt: skip
             for j, value in enumerate(lines):

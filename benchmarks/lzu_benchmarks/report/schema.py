@@ -55,14 +55,60 @@ class EngineResult(Section):
     """Reason why the engine failed although it should run here; empty if it ran."""
 
 
-class Pictures(Section):
-    """Names of picture files beside the results: the warp on a frame, and the predictions."""
+class WarpPictures(Section):
+    """Names of picture files of a warp on a frame, and its magnification."""
 
-    warp: str | None = None
-    found: tuple[str, ...] = ()
-    """One picture per sample frame; the frames are the same for every bundle."""
+    grid: str
+    """The frame with the lines along which it is sampled."""
+    zoomed: str
+    """The zoomed image, as the network sees it."""
+    magnification: str
+    """The frame in colours of the magnification."""
+    smallest: float
+    """Smallest magnification: the root of that of the area; 1 is as on the uniform canvas."""
+    largest: float
+    end: float
+    """Magnification at the end of the scale of colours; 1 / end is at its beginning."""
+
+
+class GalleryFrame(Section):
+    """Names of the pictures of one frame."""
+
+    name: str
+    truth: str | None
+    found: dict[str, str]
+    """What each bundle finds, by the bundle's name."""
+
+
+class Crop(Section):
+    """A small object as the truth has it and as two bundles see it."""
+
+    file: str
+    text: str
+
+
+class Examples(Section):
+    """Small objects that one bundle finds and another one misses, both ways round."""
+
+    rule: str
+    """How objects are counted and chosen."""
+    groups: dict[str, tuple[Crop, ...]]
+    """Crops by what they have in common, with its count."""
+
+
+class Gallery(Section):
+    """Pictures of the compared bundles on the same frames; files are beside the results."""
+
+    format: int = FORMAT
+    key: str
+    frames: tuple[GalleryFrame, ...] = ()
+    what: str = ""
+    """Description of the frames."""
     noise: bool = False
     """Whether the frames are random noise."""
+    warps: dict[str, WarpPictures] = Field(default_factory=dict)
+    """Pictures of the warps by bundle; none of uniform ones."""
+    examples: Examples | None = None
 
 
 class BundleResult(Section):
@@ -89,7 +135,6 @@ class BundleResult(Section):
     """Results of the engines by `target/precision`."""
     flops: Flops
     """Floating-point operations per frame, counted in the float32 graph."""
-    pictures: Pictures
     untrained: str = ""
     """How the bundle differs from its checkpoint's training; empty if it does not."""
     facts: dict[str, str]
@@ -279,6 +324,7 @@ class Report(Section):
     recipe: str
     bundles: tuple[BundleResult, ...]
     latency: tuple[LatencyGroup, ...]
+    gallery: Gallery | None = None
     ablation: Ablation | None = None
     rivals: Rivals | None = None
     notes: tuple[str, ...] = Field(())

@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib", reason="the report needs the extra bench")
 
 from lzu_benchmarks.harness.candidates import STAGES
 from lzu_benchmarks.report.charts import figures_of
+from lzu_benchmarks.report.embedded import Embedder
 from lzu_benchmarks.report.lowerings import lowerings_of, measured_on
 from lzu_benchmarks.report.page import render, write_pages
 from lzu_benchmarks.report.rows import (
@@ -89,8 +90,19 @@ def test_the_page_is_whole_and_needs_nothing_else(task: str, tmp_path: Path) -> 
     assert page.count("<svg") == (7 if task != "det" else 9)  # two of each trade-off
 
 
-def test_figures_have_the_page_s_colours_and_names(tmp_path: Path) -> None:
-    page, _ = render(sample_report("det", tmp_path), tmp_path)
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Page and Markdown of the sample, drawn once."""
+    folder = tmp_path_factory.mktemp("det")
+    return render(sample_report("det", folder), folder)
+
+
+@pytest.fixture
+def page(rendered: tuple[str, str]) -> str:
+    return rendered[0]
+
+
+def test_figures_have_the_page_s_colours_and_names(page: str) -> None:
     drawn = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
     for each in drawn:
         assert not re.search(r"#[0-9a-f]{6}\b", each.replace('href="#', 'href="'))
@@ -102,9 +114,8 @@ def test_figures_have_the_page_s_colours_and_names(tmp_path: Path) -> None:
         }
 
 
-def test_numbers_stand_in_their_rows(tmp_path: Path) -> None:
-    report = sample_report("det", tmp_path)
-    page, markdown = render(report, tmp_path)
+def test_numbers_stand_in_their_rows(rendered: tuple[str, str]) -> None:
+    page, markdown = rendered
     cells = Reader(page).cells
     for value in ("41.11", "71.11", "30.5", "1.017", "33.00"):
         assert value in cells, value
@@ -228,9 +239,8 @@ def test_every_stage_has_a_bar_and_every_bar_its_number(tmp_path: Path) -> None:
     assert 'data-tip="uniform 0.25x fp32\nengine: 12.75 ms"' in drawn
 
 
-def test_the_figures_of_deviation_say_which_engines_they_draw(tmp_path: Path) -> None:
+def test_the_figures_of_deviation_say_which_engines_they_draw(page: str) -> None:
     """Of ONNX Runtime, at the first scale only."""
-    page, _ = render(sample_report(), tmp_path)
     scale = sample_report().bundles[0].scale
     assert f"Drawn: ONNX Runtime's engines at {scale:g}x; the table has all." in unescape(page)
 
@@ -291,3 +301,27 @@ def test_lowerings_are_told_once_with_the_bundles_that_share_them(tmp_path: Path
     page, _ = render(few, tmp_path)
     assert "a gather &lt;reads&gt; once" in page
     assert ">unzoomed 0<" in page
+
+
+def test_the_viewer_has_all_pictures_of_a_frame_and_the_rule_of_the_examples(
+    tmp_path: Path,
+) -> None:
+    page, _ = render(sample_report("det", tmp_path), tmp_path)
+    frames = re.findall(r'data-frame="([^"]*)"(.*?)</div>', page, re.DOTALL)
+    assert [unescape(name) for name, _ in frames] == ["<3>.png", "<7>.png"]
+    assert frames[0][1].count("<figure") == 9  # the truth and eight bundles
+    assert 'data-of="ground truth"' in frames[0][1]
+    assert "Small: below 16x16." in page
+    assert "uniform finds, fixed misses: 0 of 9 small objects" in page
+    assert "car, 9x9 pixels, frame &lt;3&gt;" in page
+    assert page.count("magnification 0.50 to 2.50") == 6
+    assert "linear-gradient" in page
+
+
+def test_pictures_beyond_the_budget_are_left_out_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x" * 60)
+    embed = Embedder(tmp_path, 100)
+    assert embed("a.jpg") is not None
+    assert embed("a.jpg") is None
+    assert embed("missing.jpg") is None
+    assert embed.left_out == 1
