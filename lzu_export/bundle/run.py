@@ -22,6 +22,7 @@ from lzu_export.bundle.result_files import (
     write_results,
     written_before,
 )
+from lzu_export.bundle.run_page import PAGE_FILE, Film, run_page
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.inputs.images import IMAGES, encode_image
@@ -75,7 +76,8 @@ def apply(
     of the classes, and the label maps are in the folder `labels`. coco.json is a COCO data set of
     boxes in the frame, with scores. results.csv has a row for every box, or for every class in a
     frame. Image ids number the frames from 1 in the order read; images.json gives their names,
-    sizes, times in seconds and the categories.
+    sizes, times in seconds and the categories. run.html shows the pictures, or an animated preview
+    of the video.
     Pictures show detections whose score is at least `draw_above`; the results hold all. Nothing is
     written where an image, or the first frame of a video or a camera, is refused. Where a video or
     a camera ends early, changes the size of its frames, or has a frame on which the engine fails,
@@ -130,6 +132,7 @@ def apply(
             done = _present(opened, taken, predicted, presenter, folder, shown, advance)
             about = _about(done.images, origin, recipe.classes)
             write_results(folder, presenter, about, formats)
+            _write_page(folder, bundle, opened, about, done, done.counts(presenter, out))
         remove_stale(out, before, formats)
         for remark in (*opened.notes(), *done.remarks):
             report.note(remark)
@@ -145,6 +148,8 @@ class _Done(NamedTuple):
     problem: str | None
     """Reason why frames are missing."""
     remarks: list[str]
+    film: Film
+    """Some pictures of a video; empty for images."""
 
     def counts(self, presenter: Presenter, out: Path) -> dict[str, Any]:
         """Return what `apply` returns."""
@@ -171,6 +176,7 @@ def _present(
     ended: list[str] = []
     remarks: list[str] = []
     total = 0.0
+    film = Film()
     if opened.rate is None:
         predicted = predict(taken)
     else:
@@ -184,10 +190,34 @@ def _present(
             if warped is not None:
                 picture = draw_warp(warped, each.frame, picture, index)
             write(each, picture)
+            if opened.rate is not None:
+                film.add(picture)
             total += spent
             advance()
         problem = ended[0] if ended else opened.problem()
-    return _Done(images, total, problem, remarks)
+    return _Done(images, total, problem, remarks, film)
+
+
+def _write_page(
+    folder: Path,
+    bundle: Path,
+    opened: Source,
+    about: Mapping[str, Any],
+    done: _Done,
+    counts: dict[str, Any],
+) -> None:
+    """Write the page that shows the pictures and links the results in the folder."""
+    still = opened.rate is None
+    page = run_page(
+        bundle=Path(bundle).absolute().name,
+        source=about["source"],
+        counts=counts,
+        names=[_picture_name(each["file_name"]) for each in done.images] if still else [],
+        video=None if still else f"{opened.stem}.mp4",
+        film=done.film,
+        results=sorted(each.name for each in folder.iterdir() if each.suffix in (".json", ".csv")),
+    )
+    write_bytes(folder / PAGE_FILE, page.encode())
 
 
 def _about(images: list[dict[str, Any]], source: str, classes: Sequence[str]) -> dict[str, Any]:

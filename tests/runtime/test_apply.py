@@ -34,7 +34,7 @@ def test_a_folder_gives_pictures_and_results(
     """The results are the detector's, under the image ids that images.json lists."""
     out = tmp_path / "out"
     counts = run(images)
-    assert listing(out) == ["0.png", "1.png", "2.png", "images.json", "results.json"]
+    assert listing(out) == ["0.png", "1.png", "2.png", "images.json", "results.json", "run.html"]
     results = json.loads((out / "results.json").read_text())
     about = json.loads((out / "images.json").read_text())
     assert [image["id"] for image in about["images"]] == [1, 2, 3]
@@ -81,7 +81,7 @@ def test_a_video_gives_a_video(run: Run, tmp_path: Path, suffix: str, show_warp:
     """The written video has as many frames at the same rate, and every frame has results."""
     counts = run(video(tmp_path / f"drive{suffix}", 5), show_warp=show_warp)
     out = tmp_path / "out"
-    assert listing(out) == ["drive.mp4", "images.json", "results.json"]
+    assert listing(out) == ["drive.mp4", "images.json", "results.json", "run.html"]
     capture = cv2.VideoCapture(str(out / "drive.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 5
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(12)
@@ -151,7 +151,7 @@ def test_what_a_killed_run_left_is_cleared(run: Run, images: Path, tmp_path: Pat
     (tmp_path / "out" / ".partial").mkdir(parents=True)
     (tmp_path / "out" / ".partial" / "old.png").write_text("x")
     run(images / "0.png")
-    assert listing(tmp_path / "out") == ["0.png", "images.json", "results.json"]
+    assert listing(tmp_path / "out") == ["0.png", "images.json", "results.json", "run.html"]
 
 
 def test_the_frames_are_never_replaced(run: Run, images: Path) -> None:
