@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 
 from lzu_export.inputs.frame import Frame
+from lzu_export.preview.magnification_map import STOPS
 from lzu_export.preview.measure import BoxSizes, Measured
 from lzu_export.preview.subject import Sizes, Subject
 from lzu_export.runtime.draw import GRID_LINES
 from lzu_export.support.escaping import visible
+from lzu_export.support.look.colours import LIGHT
 from lzu_export.support.plots import plotting
 from lzu_export.warp.forward import forward_at, forward_points, pixel_centres
 from lzu_export.warp.grids import AXIS_KNOTS, PLANE_KNOTS
@@ -31,10 +33,9 @@ LINE_POINTS = 200
 """Number of points along a line of the grid."""
 LEAST_RANGE = 2.0
 """Magnification at the ends of the colour scale, at least: below 1 its reciprocal."""
-COLOURS = "RdBu_r"
 WASH = 0.3
 """Opacity of the grey frame over the colours of magnification."""
-BEFORE, AFTER, SHRUNK = "#8c8c8c", "#b2182b", "#2166ac"
+BEFORE, AFTER, SHRUNK = LIGHT["uniform"], LIGHT["enlarged"], LIGHT["shrunk"]
 """Colours of the uniform and of the zoomed canvas; the latter's is that of magnification, beside
 that of a magnification below 1."""
 
@@ -159,11 +160,12 @@ def _magnification(
     most: float,
 ) -> None:
     """Colour the frame's tiles by their magnification, and draw the scale of colours beside."""
-    from matplotlib.colors import LogNorm
+    from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
+    colours = LinearSegmentedColormap.from_list("magnification", STOPS)
     values = np.sqrt(np.maximum(measured.tiles.area, 1e-9))
     x, y = _corners(subject.sizes, subject.knots)
-    mesh = panel.pcolormesh(x, y, values, cmap=COLOURS, norm=LogNorm(1 / most, most))
+    mesh = panel.pcolormesh(x, y, values, cmap=colours, norm=LogNorm(1 / most, most))
     # The frame lies above the colours, since translucent tiles would show their seams.
     grey = cv2.cvtColor(view, cv2.COLOR_BGR2GRAY)
     panel.imshow(grey, cmap="gray", vmin=-120, vmax=255, alpha=WASH, zorder=2)
@@ -204,7 +206,7 @@ def _curve(panel: Any, sizes: Sizes, knots: Array, axis: int, most: float) -> No
         panel.set(xlim=(-0.5, sizes.view[1] - 0.5), ylim=(1 / most, most))
         panel.set_yticks(ticks, names)
         panel.set_xlabel("magnification along x, by column")
-        panel.grid(axis="y", color="0.9")
+        panel.grid(axis="y")
     else:
         panel.set_xscale("log")
         panel.set(ylim=(sizes.view[0] - 0.5, -0.5), xlim=(most, 1 / most))
@@ -212,7 +214,7 @@ def _curve(panel: Any, sizes: Sizes, knots: Array, axis: int, most: float) -> No
         panel.xaxis.tick_top()
         panel.spines[["top", "right", "bottom"]].set_visible(False)
         panel.set_ylabel("magnification along y, by row")
-        panel.grid(axis="x", color="0.9")
+        panel.grid(axis="x")
     panel.minorticks_off()
 
 
@@ -242,7 +244,7 @@ def _classes(panel: Any, boxes: BoxSizes) -> None:
     classes = boxes.classes()
     places = np.arange(len(classes))
     for i, each in enumerate(classes):
-        panel.plot([each.uniform, each.zoomed], [i, i], color="0.75", linewidth=3, zorder=1)
+        panel.plot([each.uniform, each.zoomed], [i, i], color=LIGHT["rule"], linewidth=3, zorder=1)
         panel.annotate(
             f"x{each.zoomed / each.uniform:.2f}" if each.uniform else "",
             (max(each.uniform, each.zoomed), i),
@@ -263,5 +265,5 @@ def _classes(panel: Any, boxes: BoxSizes) -> None:
     panel.set_yticks(places, [f"{n}\n{c.boxes} boxes" for n, c in zip(names, classes, strict=True)])
     panel.set_title("median size by size on the uniform canvas")
     panel.set_xlabel("root of the area, in pixels of the canvas")
-    panel.grid(axis="x", color="0.9")
+    panel.grid(axis="x")
     panel.legend(loc="lower right")

@@ -11,6 +11,7 @@ from lzu_export.manifest.schema import ROUNDING_NOTE
 from lzu_export.quantization.sensitivity import Outcome
 from lzu_export.support.escaping import visible
 from lzu_export.support.files import replacing
+from lzu_export.support.look.colours import LIGHT
 from lzu_export.support.plots import plotting
 from lzu_export.support.tables import Cell, Column, coloured, grid
 
@@ -90,10 +91,10 @@ def draw(outcome: Outcome, path: Path) -> None:
         from matplotlib.ticker import MaxNLocator
 
         figure, panel = plt.subplots(figsize=(8, 4.6), layout="constrained")
-        panel.axhline(found.baseline, color="0.35", linewidth=1.2, label="float32")
+        panel.axhline(found.baseline, color=LIGHT["faint"], linewidth=1.2, label="float32")
         panel.axhline(
             found.baseline - found.limit,
-            color="tab:red",
+            color=LIGHT["limit"],
             linewidth=1.2,
             linestyle="--",
             label=f"limit, {found.limit:g} points below",
@@ -101,7 +102,7 @@ def draw(outcome: Outcome, path: Path) -> None:
         panel.plot(
             [step.int8_layers for step in steps],
             [step.metric for step in steps],
-            color="tab:blue",
+            color=LIGHT["fixed"],
             marker="o",
             markersize=4.5,
             linewidth=1.3,
@@ -114,14 +115,14 @@ def draw(outcome: Outcome, path: Path) -> None:
             marker="o",
             markersize=12,
             markerfacecolor="none",
-            markeredgecolor="tab:green",
+            markeredgecolor=LIGHT["good"],
             markeredgewidth=2.2,
             label=f"chosen: {chosen.int8_layers} of {len(outcome.layers)} layers in INT8, "
             f"{metric} {chosen.metric:.2f}",
         )
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.margins(y=0.12)
-        panel.grid(axis="y", color="0.9", linewidth=0.8)
+        panel.grid(axis="y")
         panel.set_xlabel("layers in INT8, the cheapest first")
         panel.set_ylabel(f"{metric} (points)")
         panel.set_title(

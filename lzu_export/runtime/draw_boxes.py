@@ -48,6 +48,7 @@ def draw_detections(
         cv2.rectangle(picture, (x1, y1), (x2, y2), colour, unit, cv2.LINE_AA)
     taken: list[Area] = []
     for i, box in enumerate(corners if named else ()):
-        text = detections.classes[int(labels[i])] + (f" {scores[i]:.2f}" if scored else "")
+        text = detections.classes[int(labels[i])].replace("_", " ")
+        text += f" {scores[i]:.2f}" if scored else ""
         name_box(picture, text, box, taken, colours[i], unit)
     return picture

@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 Colour = tuple[int, int, int]
 """Blue, green and red, each 0 to 255."""
 
-# Okabe and Ito's colours, which colour-blind readers can distinguish too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish too. The first ones are the
+# furthest apart: blue besides sky blue, and vermilion besides orange, come late.
 PALETTE: tuple[Colour, ...] = (
     (0, 159, 230),
     (233, 180, 86),
     (115, 158, 0),
+    (167, 121, 204),
     (66, 228, 240),
     (178, 114, 0),
     (0, 94, 213),
-    (167, 121, 204),
     (200, 200, 200),
 )
 

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from lzu_export.errors import LzuError
+from lzu_export.support.look.colours import LIGHT
 
 STYLE: dict[str, Any] = {
     "font.size": 10,
@@ -13,6 +14,16 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "text.color": LIGHT["ink"],
+    "axes.edgecolor": LIGHT["faint"],
+    "axes.labelcolor": LIGHT["ink"],
+    "axes.titlecolor": LIGHT["ink"],
+    "xtick.color": LIGHT["faint"],
+    "ytick.color": LIGHT["faint"],
+    "xtick.labelcolor": LIGHT["ink"],
+    "ytick.labelcolor": LIGHT["ink"],
+    "grid.color": LIGHT["rule"],
+    "grid.linewidth": 0.8,
     "text.parse_math": False,  # a name may have dollar signs
 }
 

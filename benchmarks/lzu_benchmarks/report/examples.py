@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.report.pictures import LOWEST, true_boxes, write_jpeg
 from lzu_benchmarks.report.schema import Crop, Examples
+from lzu_benchmarks.report.svg import plain
 from lzu_export.evaluation.datasets import Sample
 from lzu_export.evaluation.metrics.coco import AREAS, COCO_AREAS
 from lzu_export.evaluation.metrics.scorers import BoxTruth
@@ -23,9 +24,9 @@ OVERLAP = 0.5
 """Intersection over union from which a detection finds an object."""
 MOST = 4
 """Largest number of examples of each kind."""
-PANEL, GAP = 240, 6
+PANEL, GAP = 320, 8
 """Side of a crop and the gap between crops, in pixels."""
-AROUND, LEAST_SIDE = 6.0, 40.0
+AROUND, LEAST_SIDE = 4.0, 40.0
 """Side of the cropped square relative to the object's longer side, and its least side in pixels."""
 
 
@@ -104,7 +105,7 @@ def draw_examples(
         f"object's class that scores at least {LOWEST:g} and overlaps it by at least {OVERLAP:g} "
         f"(intersection over union). Shown: of the objects in the first {len(samples)} frames that "
         f"one finds and the other misses, at most {MOST}, evenly spread over them in their order; "
-        "and as many the other way round, where there are as many."
+        "and as many the other way round, where there are as many. Drawn: boxes of its class."
     )
     return Examples(rule=rule, groups=groups)
 
@@ -163,7 +164,7 @@ def _crop(
     truth = Detections(
         each.box[None], np.ones(1, np.float32), np.array([each.label], np.int32), classes
     )
-    seen = [truth, *(predictions[bundle][each.frame] for bundle in pair)]
+    seen = [truth, *(_of_class(predictions[bundle][each.frame], each.label) for bundle in pair)]
     panels = [
         _panel(frame, each.box, found, text)
         for found, text in zip(seen, ("truth", *variants), strict=True)
@@ -172,10 +173,16 @@ def _crop(
     picture = np.hstack([panels[0], gap, panels[1], gap, panels[2]])
     width, height = each.box[2:] - each.box[:2]
     text = (
-        f"{classes[each.label]}, {width:.0f}x{height:.0f} pixels, frame "
+        f"{plain(classes[each.label])}, {width:.0f}x{height:.0f} pixels, frame "
         f"{sample.name or each.frame + 1}: truth, {variants[0]}, {variants[1]}"
     )
     return Crop(file=write_jpeg(folder, name, picture), text=text)
+
+
+def _of_class(found: Detections, label: int) -> Detections:
+    """Return the detections of one class; those of others would hide small ones."""
+    mine = found.labels == label
+    return Detections(found.boxes[mine], found.scores[mine], found.labels[mine], found.classes)
 
 
 def _panel(frame: Frame, box: NDArray[np.float32], found: Detections, text: str) -> Frame:
@@ -189,5 +196,5 @@ def _panel(frame: Frame, box: NDArray[np.float32], found: Detections, text: str)
     moved = (found.boxes - np.tile(corner, 2)) * factor
     shown = Detections(moved.astype(np.float32), found.scores, found.labels, found.classes)
     drawn = draw_detections(np.asarray(picture, np.uint8), shown, lowest=LOWEST, named=False)
-    caption(drawn, text, unit_of(drawn))
+    caption(drawn, text, 2 * unit_of(drawn))
     return drawn

@@ -112,8 +112,8 @@ def parity_lines(
             if same:
                 beside = 0.22 * (i - (len(series) - 1) / 2)  # equal marks would hide each other
                 panel.plot(
-                    [j + beside for j in same], [equal] * len(same), **style, linestyle="none", markersize=6,
-                    markerfacecolor=PAPER, markeredgewidth=1.3,
+                    [j + beside for j in same], [equal] * len(same), **style,
+                    linestyle="none", markersize=6, markerfacecolor=PAPER, markeredgewidth=1.3,
                 )  # fmt: skip
             for j, value in enumerate(lines):
                 place = equal if value == 0 and equal is not None else value

@@ -19,6 +19,7 @@ from lzu_benchmarks.bench import contender as contender_module
 from lzu_benchmarks.bench.command import _shown, bench, lowering_notes, main, pytorch_notes
 from lzu_benchmarks.bench.compare import bundle_result
 from lzu_benchmarks.bench.contender import Contender, Store, open_bundles
+from lzu_benchmarks.bench.gallery import make_gallery
 from lzu_benchmarks.bench.latencies import latency_groups
 from lzu_benchmarks.bench.options import parse
 from lzu_benchmarks.report.schema import LatencyGroup, Report
@@ -124,9 +125,22 @@ def test_a_bundle_s_result(two: list[Path], tmp_path: Path) -> None:
     assert found.flops.network > found.flops.warps > 0
     assert found.engines["onnxruntime/fp32"].score is None  # it has no evaluation set
     assert found.engines["onnxruntime/fp32"].parity.status == "passed"
-    assert found.pictures.warp is not None
-    for file in (found.pictures.warp, *found.pictures.found):
+
+
+def test_all_bundles_are_drawn_on_the_same_frames(two: list[Path], tmp_path: Path) -> None:
+    bundles = open_bundles(two)
+    found = make_gallery(bundles, Store(tmp_path), None, QUIET)
+    assert found.noise  # it has no evaluation set
+    assert len(found.frames) == 4
+    names = {each.folder.name for each in bundles}
+    assert all(set(frame.found) == names and frame.truth is None for frame in found.frames)
+    assert list(found.warps) == [two[0].name]  # none of uniform
+    warp = found.warps[two[0].name]
+    files = [file for frame in found.frames for file in frame.found.values()]
+    for file in (warp.grid, warp.zoomed, warp.magnification, *files):
         assert (tmp_path / file).stat().st_size > 500
+    assert warp.smallest < 1 < warp.largest <= warp.end
+    assert found.examples is None
 
 
 def test_all_of_a_scale_take_turns_and_uniform_is_the_base(two: list[Path], tmp_path: Path) -> None:

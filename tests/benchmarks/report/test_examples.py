@@ -74,7 +74,7 @@ def test_both_ways_round_are_shown_with_their_counts(tmp_path: Path) -> None:
     assert "below 16x16 pixels" in found.rule
     crops = [each for group in found.groups.values() for each in group]
     assert crops[0].text == "car, 8x8 pixels, frame 3: truth, uniform, fixed"
-    assert cv2.imread(str(tmp_path / crops[0].file)).shape == (240, 732, 3)
+    assert cv2.imread(str(tmp_path / crops[0].file)).shape == (315, 960, 3)
 
 
 def test_without_boxes_or_without_uniform_there_are_no_examples(tmp_path: Path) -> None:

@@ -36,6 +36,14 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
+def accessibility(page: Any) -> list[dict[str, Any]]:
+    """Return what axe objects to on a page."""
+    package = pytest.importorskip("axe_playwright_python", reason="the check is axe's")
+    page.evaluate((Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = page.evaluate("axe.run()")["violations"]
+    return found
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
@@ -44,7 +52,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [390, 768, 1600])
 def test_the_page_as_it_is_seen(
     browser: Any, report: Path, scheme: str, width: int, tmp_path: Path
 ) -> None:
@@ -71,6 +79,7 @@ def test_the_page_as_it_is_seen(
         "each => getComputedStyle(each).textAlign === 'right')"
     )
     assert aligned
+    assert [each["id"] for each in accessibility(page)] == []
     page.screenshot(path=tmp_path / "page.png", full_page=True)
     picture = cv2.imread(str(tmp_path / "page.png"))
     context.close()
@@ -89,3 +98,33 @@ def test_it_can_be_printed(browser: Any, report: Path) -> None:
     page.close()
     assert content.startswith(b"%PDF")
     assert len(content) > 20_000
+
+
+def test_choices_tables_pictures_and_numbers_answer(browser: Any, report: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(report.as_uri())
+    results = page.locator("#results table").first
+    page.locator("#results input[name=engine][value='onnxruntime/int8']").uncheck()
+    assert results.locator("tbody tr[data-engine='onnxruntime/int8']:visible").count() == 0
+    assert results.locator("tbody tr[data-engine='onnxruntime/fp32']:visible").count() == 9
+    heading = results.locator("th button").nth(1)
+    for order in ("ascending", "descending"):
+        heading.click()
+        assert results.locator(f"th[aria-sort={order}]").count() == 1
+        scores = results.locator("tbody tr[data-engine='onnxruntime/fp32'] td:nth-child(2)")
+        values = [float(each) for each in scores.all_inner_texts()]
+        assert values == sorted(values, reverse=order == "descending")
+    page.locator("[data-viewer] figure:visible button.enlarge").first.click()
+    assert page.locator("dialog[open] img").count() == 1
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+    page.locator(".slide").fill("20")
+    assert page.locator(".compare").evaluate("each => each.style.getPropertyValue('--at')") == "20%"
+    page.locator("#trade-off [id$='-hit'] >> visible=true").first.hover()
+    assert "AP" in page.locator(".tip").inner_text()
+    assert said == []
+    page.close()
