@@ -426,7 +426,7 @@ def test_an_engine_that_fails_is_marked_and_the_others_go_on(
     assert {each.bundle for each in group.run.engines.values()} == {two[1].name}
     assert report.title.endswith(", of random noise")
     page = (out / "bench" / "tiny" / "report.html").read_text()
-    assert "fixed (failed)" in page
+    assert "fixed 0.5x (failed)" in page
     assert "of random noise</h1>" in page
     assert "fixed (failed)" in (out / "bench" / "tiny" / "report.md").read_text()
 
