@@ -367,6 +367,7 @@ def _figures(
     for reference in references:
         inputs = reference_inputs(recipe, reference, zoom)
         values = {k: v for each in at_probes for k, v in each.run(_taken(each, inputs)).items()}
+        outputs = _final(values, reference) if itself in at_probes else itself.run(inputs)
         if recipe.input != "source":
             image = inputs[INPUT_NAMES[recipe.input]]
             values["zoomed"] = image[:, :, : recipe.canvas[0], : recipe.canvas[1]]
@@ -376,12 +377,17 @@ def _figures(
             _keep_largest(found.probes, {name: relative_difference(mine, theirs, usual)})
             ratio = signal_to_noise(mine, theirs, usual)
             found.snr[name] = min(found.snr.get(name, math.inf), ratio)
-        found.own.add(itself.run(inputs), reference)
+        found.own.add(outputs, reference)
         if given is not None:
-            outputs, deviations = given.run(inputs, reference.selections)
-            found.given.add(outputs, reference)
+            at_selections, deviations = given.run(inputs, reference.selections)
+            found.given.add(at_selections, reference)
             _keep_largest(found.selections, deviations)
     return found
+
+
+def _final(values: Mapping[str, NDArray[Any]], reference: Reference) -> dict[str, NDArray[Any]]:
+    """Select an engine's outputs among them and its values at probe points."""
+    return {k: v for k, v in values.items() if k in reference.outputs or k in KNOTS}
 
 
 def _keep_largest(found: dict[str, float], more: Mapping[str, float]) -> None:

@@ -47,24 +47,43 @@ def open_at_probes(
     emulate: bool,
     provider: str,
 ) -> tuple[Session, list[Session]]:
-    """Open the session for an engine's outputs, and those for these probe points of its graph."""
-    lowerings = lowerings_by_place(engine.lowerings)
+    """Open the session for an engine's outputs, and those for these probe points of its graph.
+
+    A graph that does not run as its file does both in one session, which is then in both places.
+    INT8 needs two: a warp whose result is an output would keep its Q/DQ pair.
+    """
+    lowerings, apart = lowerings_by_place(engine.lowerings), engine.precision == "int8"
     if emulate:
         model = load_graph(canonical)
+        if not apart:
+            return _in_one(emulated(model, lowerings, _with_outputs(model, names)))
         return emulated(model, lowerings), [emulated(model, lowerings, names)]
-    # INT8 warps need the whole graph: a warp whose result is an output would keep its Q/DQ pair.
     plugins = emulated_plugins(engine, canonical, executable)
     if plugins is not None:
         probes = emulated_plugins(engine, canonical, executable, [keep_outputs(names)])
         assert probes is not None, "of the same engine"
         return emulated_lowered(plugins), [emulated_lowered(probes)]
     model, target = load_graph(executable), find(engine.target)
-    graphs = marked(target.dialect, model, load_graph(canonical), lowerings, names)
-    if isinstance(engine, Engine) and runs_here(engine):
+    runs = isinstance(engine, Engine) and runs_here(engine)
+    together = not runs and not apart
+    wanted = _with_outputs(model, names) if together else list(names)
+    graphs = marked(target.dialect, model, load_graph(canonical), lowerings, wanted)
+    if runs:
+        assert isinstance(engine, Engine), "see above"
         opened = target.open_file(engine, executable, provider=provider)
         sessions = [target.session(each.SerializeToString(), provider=provider) for each in graphs]
         return opened, sessions
+    if together and len(graphs) == 1:
+        return _in_one(emulated_lowered(graphs[0]))
     return emulated_lowered(model), [emulated_lowered(each) for each in graphs]
+
+
+def _in_one(session: Session) -> tuple[Session, list[Session]]:
+    return session, [session]
+
+
+def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys([*(value.name for value in model.graph.output), *names]))
 
 
 def open_given(
