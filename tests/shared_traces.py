@@ -13,6 +13,9 @@ from typing import Any
 import onnx
 import torch
 
+INDESCRIBABLE = (pickle.PicklingError, TypeError, AttributeError, ValueError, RuntimeError)
+"""Errors of `fingerprint`, for instance of a lock, a local class or a tensor without values."""
+
 
 class SharedTraces:
     """Stands in for `lzu_export.models.trace.trace`, and traces equal modules only once.
@@ -31,7 +34,7 @@ class SharedTraces:
         module.eval()  # as tracing does, whoever made the trace
         try:
             name = fingerprint((module, others))
-        except (pickle.PicklingError, TypeError, AttributeError):
+        except INDESCRIBABLE:
             return self._trace(module, *others)
         path = self._folder / f"{name}.onnx"
         with path.with_suffix(".lock").open("w") as lock:
@@ -45,7 +48,7 @@ def fingerprint(value: Any) -> str:
     """Return a hash of all that an object holds: settings, tensors, functions with their closures.
 
     Raises:
-        pickle.PicklingError, TypeError, AttributeError: it holds something that cannot be pickled.
+        Exception: one of `INDESCRIBABLE`, since it holds something that cannot be pickled.
     """
     buffer = io.BytesIO()
     _Describer(buffer).dump(value)

@@ -83,11 +83,16 @@ def test_functions_are_told_apart_by_their_code_and_closure() -> None:
     assert fingerprint(lambda x: x + 1) != fingerprint(lambda x: x - 1)
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [threading.Lock(), type("Local", (), {})(), torch.zeros(1, device="meta")],
+    ids=["lock", "local class", "no values"],
+)
 def test_what_cannot_be_described_is_traced_every_time(
-    traces: SharedTraces, counted: Counted
+    kept: Any, traces: SharedTraces, counted: Counted
 ) -> None:
     held = network()
-    held.lock = threading.Lock()
+    held.kept = kept
     for _ in range(2):
         traces(held, torch.zeros(1, 1, 2, 2))
     assert counted.calls == 2
