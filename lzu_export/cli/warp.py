@@ -79,7 +79,9 @@ def warp(
         float, typer.Option(min=0, help="Boxes below so many canvas pixels count as small.")
     ] = 16.0,
     fit: Fit = None,
-    out: Annotated[Path, typer.Option(help="File of the picture.")] = Path("warp.png"),
+    out: Annotated[Path, typer.Option(help="File of the picture, or a page (.html).")] = Path(
+        "warp.png"
+    ),
     as_json: Json = False,
 ) -> None:
     """See a warp before training: its magnification, and how large it makes boxes."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -54,14 +54,16 @@ class _Page:
         return self.figure.add_axes(box)
 
 
-def draw(subject: Subject, measured: Measured, frame: Frame, path: Path, kind: str) -> None:
+def draw(
+    subject: Subject, measured: Measured, frame: Frame, path: Path | BinaryIO, kind: str
+) -> None:
     """Write the picture of a warp.
 
     Args:
         subject: the warp.
         measured: its figures.
         frame: frame (H, W, 3) of the source size, BGR.
-        path: file to write.
+        path: file or stream to write.
         kind: format of the file, such as `png`.
 
     Raises:

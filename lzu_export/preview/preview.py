@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.preview import openers
 from lzu_export.preview.frames import board, first_frame, fitted_frame
 from lzu_export.preview.measure import Measured, as_json, measure, warnings
+from lzu_export.preview.page import warp_page
 from lzu_export.preview.picture import draw
 from lzu_export.preview.propose import Proposal, propose
 from lzu_export.preview.subject import Sizes, Subject
@@ -24,8 +26,8 @@ from lzu_export.warp.fixed_warp import FixedWarp
 
 SMALL = 16.0
 """Default size in canvas pixels below which a box counts as small."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".svg", ".pdf")
-"""Formats of the picture."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".svg", ".pdf", ".html")
+"""Formats of the picture; the last is a page with the picture and its figures."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,14 @@ def _seen(
     proposals = [] if magnification is None else propose(subject, magnification, small)
     with replacing(out, named=True) as new:
         shown = board(subject.sizes.source) if frame is None else frame
-        draw(subject, measured, shown, new, out.suffix.lower().removeprefix("."))
+        kind = out.suffix.lower().removeprefix(".")
+        if kind == "html":
+            stream = BytesIO()
+            draw(subject, measured, shown, stream, "png")
+            page = warp_page(subject, measured, proposals, stream.getvalue())
+            new.write_text(page, encoding="utf-8")
+        else:
+            draw(subject, measured, shown, new, kind)
     return Preview(subject, measured, proposals, out)
 
 

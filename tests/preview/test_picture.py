@@ -72,6 +72,20 @@ def test_the_suffix_names_the_format(suffix: str, recipe: str, tmp_path: Path) -
     assert content.startswith({"jpg": b"\xff\xd8", "svg": b"<?xml", "pdf": b"%PDF"}[suffix])
 
 
+def test_a_page_has_the_picture_with_its_figures(recipe: str, tmp_path: Path) -> None:
+    boxes = coco(tmp_path, BOXES)
+    out = tmp_path / "seen.html"
+    seen = preview(recipe, {}, out, boxes=boxes, magnification=1.5)
+    page = out.read_text()
+    assert page.startswith("<!doctype html>")
+    assert page.count("data:image/png;base64,") == 1
+    for each in seen.measured.extremes:
+        assert f'<td class="n">{each.largest:.2f}</td>' in page
+    for title in ("Magnification", "Boxes", "Proposals"):
+        assert f"<h2>{title}</h2>" in page
+    assert all(key in page for key in seen.proposals[0].values)
+
+
 def test_a_board_has_squares_of_both_shades() -> None:
     found = board((12, 48))
     assert found.shape == (12, 48, 3)

@@ -128,3 +128,31 @@ def test_choices_tables_pictures_and_numbers_answer(browser: Any, report: Path) 
     assert "AP" in page.locator(".tip").inner_text()
     assert said == []
     page.close()
+
+
+def test_pages_of_warps_and_runs_are_accessible_too(browser: Any, tmp_path: Path) -> None:
+    from lzu_export.bundle.run_page import Film, run_page
+    from lzu_export.preview.preview import preview_warp
+    from lzu_export.warp.fixed_warp import FixedWarp
+
+    boxes = [[70.0, 40, 90, 52], [80, 44, 88, 50]]
+    warp = FixedWarp.from_boxes(np.array(boxes), source=(96, 160), scale=0.5)
+    preview_warp(warp, tmp_path / "warp.html", boxes=boxes)
+    film = Film()
+    for shade in (0, 255):
+        film.add(np.full((90, 160, 3), shade, np.uint8))
+    counts = {"frames": 2, "detections": 0, "milliseconds": 1.0}
+    made = run_page(
+        bundle="b", source="drive.mp4", counts=counts, names=[], video="drive.mp4", film=film,
+        results=["results.json"],
+    )  # fmt: skip
+    (tmp_path / "run.html").write_text(made)
+    for name in ("warp.html", "run.html"):
+        page = browser.new_page(viewport={"width": 390, "height": 900})
+        page.set_default_timeout(PATIENCE)
+        said: list[str] = []
+        page.on("console", lambda message, said=said: said.append(message.text))
+        page.goto((tmp_path / name).as_uri())
+        assert [each["id"] for each in accessibility(page)] == []
+        assert said == []
+        page.close()
