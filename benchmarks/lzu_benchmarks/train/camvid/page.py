@@ -60,7 +60,8 @@ is written from the file alone, without the frames.
 - **Intervals.** Brackets hold the 95 % interval of a mean difference, paired by seed. Seeds and
   stretches of consecutive frames are drawn with replacement, 1000 times for segmentation and 500
   times for detection. The interval of one seed holds the choice of frames alone, and that of a few
-  seeds is somewhat too narrow. +- is the standard deviation over seeds.
+  seeds is somewhat too narrow. Where so many figures are compared, a few are beyond theirs by luck.
+  +- is the standard deviation over seeds.
 - **What no interval holds.** `val` is seven seconds of one drive, ten seconds after the last frame
   of it that is trained on. Its 101 frames are drawn as ten stretches. Other streets may differ by
   more.
