@@ -253,12 +253,12 @@ def test_an_interrupted_run_goes_on(
     store = Store(tmp_path / "results")
     bundles = open_bundles(two)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_flops", lambda bundle: 1 / 0)
+        patch.setattr(module, "flops_of", lambda bundle: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             bundle_result(bundles[0], store, report=QUIET)
     assert not list(store.folder.glob("*.json"))  # half a result is none
     kept = bundle_result(bundles[0], store, report=QUIET)
-    monkeypatch.setattr(module, "_flops", lambda bundle: 1 / 0)
+    monkeypatch.setattr(module, "flops_of", lambda bundle: 1 / 0)
     assert bundle_result(bundles[0], store, report=QUIET) == kept
     again = Store(store.folder, again=True)
     with pytest.raises(ZeroDivisionError):
