@@ -66,7 +66,12 @@ def rivals_figure(rivals: Rivals) -> dict[str, str]:
         points = [_point(row, cost, unit) for row in rivals.rows]
         name = f"rivals-{cost}"
         both = trade_off(
-            points, name=name, x=axis, y="AP (points)", description=f"AP of rivals against {unit}"
+            points,
+            name=name,
+            x=axis,
+            y="AP (points)",
+            description=f"AP of rivals against {unit}",
+            joined=False,
         )
         drawn |= {f"{name}-{flavour}": each for flavour, each in both.items()}
     return drawn

@@ -48,7 +48,7 @@ class Point:
 
 
 def trade_off(
-    points: Sequence[Point], *, name: str, x: str, y: str, description: str
+    points: Sequence[Point], *, name: str, x: str, y: str, description: str, joined: bool = True
 ) -> dict[str, str]:
     """Draw accuracy against a cost, for a screen (`wide`) and for a phone (`narrow`).
 
@@ -61,10 +61,11 @@ def trade_off(
         x: label of the cost, with its unit.
         y: label of the accuracy, with its unit.
         description: text for screen readers.
+        joined: whether a line joins the points of a variant, which then differ in their scale.
     """
     shown = [each for each in points if not (math.isnan(each.cost) or math.isnan(each.gain))]
     return {
-        flavour: _drawn(shown, f"{name}-{flavour}", size, x, y, description)
+        flavour: _drawn(shown, f"{name}-{flavour}", size, x, y, description, joined)
         for flavour, size in WIDTHS.items()
     }
 
@@ -91,6 +92,7 @@ def _drawn(
     x: str,
     y: str,
     description: str,
+    joined: bool,
 ) -> str:
     marks: dict[str, dict[str, str]] = {}
     with plotting(STYLE) as plt:
@@ -107,7 +109,7 @@ def _drawn(
         for variant in dict.fromkeys(point.variant for point in points):
             mine = [point for point in points if point.variant == variant]
             mine.sort(key=lambda point: point.cost)
-            if len(mine) > 1:
+            if joined and len(mine) > 1:
                 places = [(p.cost, p.gain) for p in mine]
                 panel.plot(
                     *zip(*places, strict=True), color=_colour(variant), linewidth=1.4, zorder=2,

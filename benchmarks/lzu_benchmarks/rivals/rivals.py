@@ -53,11 +53,11 @@ RIVALS = (
     Rival("static crop", ("crop",)),
     Rival("FOVEA", ("fovea",)),
     Rival(OURS, ("fixed",)),
-    Rival("crop + full frame", ("uniform", "crop")),
+    Rival("crop + full", ("uniform", "crop")),
     Rival("crop + LZU", ("fixed", "crop")),
     Rival("uniform 0.75x", ("uniform-0.75x",)),
     Rival("uniform 1x", ("uniform-1x",)),
-    Rival("2x2 tiles + full frame (SAHI)", ("uniform", "tiles"), by_sahi=True),
+    Rival("tiles + full (SAHI)", ("uniform", "tiles"), by_sahi=True),
 )
 """Rows in the order of their cost."""
 

@@ -62,7 +62,7 @@ def test_boxes_of_the_crop_stand_beside_those_of_the_frame() -> None:
     crop: Any = Stub(
         lambda _: detections((10, 150, 50, 191), (300, 200, 400, 270), (5, 120, 9, 124))
     )
-    (rival,) = (each for each in RIVALS if each.name == "crop + full frame")
+    (rival,) = (each for each in RIVALS if each.name == "crop + full")
     find = finder(rival, {"uniform": whole, "crop": crop}, BAND)
     found = find(np.zeros((360, 640, 3), np.uint8))
     assert sorted(found.boxes[:, 0].tolist()) == [5, 10, 300]
@@ -75,7 +75,7 @@ def test_passes_are_counted() -> None:
     passes = {each.name: sum(each.passes.values()) for each in RIVALS}
     assert passes[OURS] == passes["uniform 1x"] == 1
     assert passes["crop + LZU"] == 2
-    assert passes["2x2 tiles + full frame (SAHI)"] == 5
+    assert passes["tiles + full (SAHI)"] == 5
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_rows_without_weights_are_named_and_not_shown(
     found = compared(tmp_path)
     assert [row.name for row in found.rows] == ["uniform", "FOVEA", OURS]
     assert found.missing["static crop"] == "not trained: crop"
-    assert found.missing["2x2 tiles + full frame (SAHI)"] == "needs the extra sahi"
+    assert found.missing["tiles + full (SAHI)"] == "needs the extra sahi"
     assert set(found.missing) == {each.name for each in RIVALS} - {row.name for row in found.rows}
     uniform, _, ours = found.rows
     assert ours.metrics["AP"].value == pytest.approx(100)
@@ -210,6 +210,7 @@ def test_the_page_and_markdown_show_the_rows(tmp_path: Path) -> None:
     context = context_of(report, tmp_path)
     assert ("rivals", "Instead of a warp") in contents_of(context)
     assert {"rivals-flops-wide", "rivals-time-narrow"} <= set(context["figures"])
+    assert "line-uniform" not in context["figures"]["rivals-flops-wide"]
     page, markdown = render(report, tmp_path)
     assert "39.00 [38.00, 40.00]" in page
     assert "&lt;tiles&gt;" in page
