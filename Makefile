@@ -53,6 +53,7 @@ setup: environment ## make the virtual environment (VENV, PYTHON, EXTRAS)
 
 # One stamp a choice of extras: an environment made for a device is not ready for an export.
 # Python compiles each module when it is first imported; pip would compile all of them, of which most never are.
+# Where Python is told not to keep what it compiles, pip does it, since every start would compile again.
 environment:
 	@case $$EXTRAS in *[!a-z0-9,]*) echo "EXTRAS are names between commas, such as runtime,verify" >&2; exit 2;; esac; \
 	  ready="$$VENV/.ready-$$(echo "$$EXTRAS" | tr , -)"; \
@@ -69,7 +70,7 @@ environment:
 	    echo "the extras runtime and gpu break each other in one environment: leave one out of EXTRAS," \
 	      "or make another: VENV=.venv-gpu" >&2; exit 2;; esac; \
 	  echo "setting up $$VENV with extras $$EXTRAS" >&2; \
-	  pip() { $(BIN)/pip install -q --no-compile --disable-pip-version-check "$$@"; }; \
+	  pip() { $(BIN)/pip install -q $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile) --disable-pip-version-check "$$@"; }; \
 	  case ",$$EXTRAS," in *,export,*) \
 	    $(BIN)/python -c 'import torch' 2>/dev/null || pip 'torch==$(TORCH)' 2>/dev/null || \
 	    pip --extra-index-url "$$TORCH_INDEX" 'torch==$(TORCH)' || exit;; esac; \
