@@ -31,7 +31,9 @@ import numpy as np
 camera = np.diag([90.0, 90, 1]) if predictor.needs_camera else None
 predictor.run([CameraFrame(np.zeros((96, 160, 3), np.uint8), camera)] * predictor.recipe.batch)
 ran = time.process_time()
-heavy = [m for m in ("torch", "onnx", "matplotlib", "typer", "rich") if m in sys.modules]
+names = ("torch", "onnx", "onnxscript", "scipy", "matplotlib", "PIL", "jinja2", "typer", "rich")
+names += ("lzu_export.models", "lzu_export.compiler", "lzu_export.verification", "lzu_benchmarks")
+heavy = [name for name in names if name in sys.modules]
 print(json.dumps([imported - start, loaded - imported, ran - loaded, heavy]))
 """
 
