@@ -99,7 +99,7 @@ def compare_rivals(
         if each.network in wanted
     }
     entries = [Entry(rival, _by_seed(rival, bundles)) for rival in chosen]
-    dataset = open_demo("val", frames)
+    dataset = open_demo("val", frames, whole=True)  # FOVEA follows each sequence
     found = {
         (entry.rival.name, seed): found_by(entry, seed, band, dataset, store, threads, report)
         for entry in entries

@@ -81,7 +81,7 @@ def test_passes_are_counted() -> None:
 @pytest.fixture
 def stubs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Stub]:
     """Put detectors in place of the networks: LZU finds every object, uniform every other one."""
-    dataset = open_demo("val", 4)
+    dataset = open_demo("val", 16, whole=True)
     truth = {each.image.tobytes(): each.annotations for each in dataset}
 
     def finds(every: int) -> Stub:
@@ -115,7 +115,7 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Stub]:
 
 def compared(folder: Path, **changes: Any) -> Rivals:
     options: dict[str, Any] = {
-        "frames": 4, "plan": Plan(queries=1, block=1, warmup_queries=1, warmup_seconds=0),
+        "frames": 16, "plan": Plan(queries=1, block=1, warmup_queries=1, warmup_seconds=0),
         "threads": 1, "report": Reporter(quiet=True), **changes,
     }  # fmt: skip
     return compare.compare_rivals(folder, Store(folder / "results"), **options)
@@ -141,8 +141,8 @@ def test_rows_without_weights_are_named_and_not_shown(
     assert uniform.ratio is not None
     assert uniform.ratio.value == 1
     assert "the rows that hold most training boxes" in (found.rule or "")
-    # Four frames of four sequences: boxes are fed back within a sequence only.
-    assert stubs["fovea"].resets == 4
+    # 16 frames are two whole sequences: boxes are fed back within a sequence only.
+    assert stubs["fovea"].resets == 2
 
 
 def test_what_was_found_is_not_searched_again(stubs: dict[str, Stub], tmp_path: Path) -> None:
