@@ -54,12 +54,8 @@ AXES = {
         lambda size: size**2,
     ),
     "batch": Axis("frames in a batch", (1, 2, 4), _set("batch", *UNTRAINED), float),
-    "levels": Axis(
-        "levels of the pyramid",
-        (2, 3, 4),
-        _set("model.num_outs", *UNTRAINED),
-        lambda levels: sum(0.25**i for i in range(round(levels))),
-    ),
+    # The network's backbone alone has four.
+    "levels": Axis("levels", (4, 5, 6), _set("model.num_outs", *UNTRAINED), float),
     "frames": Axis("scored frames", (64, 128, 256), _set("evaluation.frames"), float),
 }
 
