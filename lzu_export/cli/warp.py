@@ -90,7 +90,7 @@ def warp(
     from lzu_export.runtime.fitting import fit_of
 
     report = Reporter(quiet=as_json)
-    with report.working("measure and draw the warp"):
+    with report.working("measure and draw the warp", brief=True):
         seen = preview(
             recipe,
             changes.overrides(recipe),

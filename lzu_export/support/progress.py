@@ -64,9 +64,14 @@ class Reporter:
         )
 
     @contextmanager
-    def working(self, title: str) -> Iterator[None]:
-        """Show a spinner while the block runs, and a check mark with its seconds afterwards."""
-        started = self._begin(title)
+    def working(self, title: str, *, brief: bool = False) -> Iterator[None]:
+        """Show a spinner while the block runs, and a check mark with its seconds afterwards.
+
+        Args:
+            title: name of the stage.
+            brief: the block takes a few seconds at most: nothing is printed without a terminal.
+        """
+        started = time.monotonic() if brief else self._begin(title)
         with self.console.status(Text(visible(title))):
             yield
         self._done(title, started)

@@ -85,7 +85,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that makes simulated machines; the last one made gives the time."""
     monkeypatch.setattr(pace, "Watch", Busy)
     monkeypatch.setattr(interleave, "RESAMPLES", 200)
-    monkeypatch.setattr(interleave.gc, "collect", lambda: 0)
+    monkeypatch.setattr(interleave.gc, "collect", lambda *_: 0)
     monkeypatch.setattr(pace.hardware, "identity", lambda: "a board")
     monkeypatch.setattr(pace.hardware, "key", lambda: "k")
 

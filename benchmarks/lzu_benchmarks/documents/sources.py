@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from lzu_benchmarks.documents.marks import NUMBER
 from lzu_export.errors import LzuError
+from lzu_export.support.interpreter import run_module
 
 LONG = 120.0
 """Seconds on 2 cores above which a source is measured only when it is named."""
@@ -43,9 +43,9 @@ class Source:
         if self.read is not None:
             return self.read(root)
         words = shlex.split(self.command)
-        assert words[0] == "python", "it runs in this environment"
+        assert words[:2] == ["python", "-m"], "it runs in this environment"
         done = subprocess.run(
-            [sys.executable, *words[1:], "--json"],
+            run_module(*words[2:], "--json"),
             cwd=root,
             stdout=subprocess.PIPE,
             text=True,

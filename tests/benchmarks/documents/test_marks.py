@@ -111,13 +111,17 @@ def test_the_tables_of_trainings_are_those_of_the_records() -> None:
     assert [each for each in known if not each.holds(each.value(result))] == []
 
 
-def test_a_source_is_a_command_that_prints_json(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
+def test_a_source_is_a_command_that_prints_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # the program changes within a second
+    program, source = tmp_path / "a_program.py", Source("python -m a_program", 1.0)
     program.write_text("import sys; print('[1]' if sys.argv[1:] == ['--json'] else 'text')")
-    assert Source(f"python {program}", 1.0).measure(tmp_path) == [1]
+    assert source.measure(tmp_path) == [1]
     program.write_text("print('text')")
     with pytest.raises(LzuError, match="printed no JSON"):
-        Source(f"python {program}", 1.0).measure(tmp_path)
+        source.measure(tmp_path)
     program.write_text("raise SystemExit(2)")
     with pytest.raises(LzuError, match="failed, as said above"):
-        Source(f"python {program}", 1.0).measure(tmp_path)
+        source.measure(tmp_path)

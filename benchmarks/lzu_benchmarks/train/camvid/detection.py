@@ -20,6 +20,7 @@ from lzu_export.evaluation.metrics.bootstrap import draw_sequences
 from lzu_export.evaluation.metrics.coco import AREAS, Evaluation
 from lzu_export.models.checkpoint import load_into, load_state, save_checkpoint
 from lzu_export.recipes import Recipe, load_recipe
+from lzu_export.support.files.arrays import read_npy
 
 VARIANTS = ("uniform", "fixed")
 LATTICE = (31, 41)
@@ -135,7 +136,7 @@ def drawn_ap(split: Split, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]
 
 def _of_variant(variant: str, saliency: Path) -> NDArray[np.float64] | None:
     """Return the saliency of a variant's warp; None for the uniform one."""
-    return None if variant == "uniform" else np.load(saliency).astype(np.float64)
+    return None if variant == "uniform" else read_npy(saliency).astype(np.float64)
 
 
 def _canvases(variant: str, saliency: Path, split: Split) -> NDArray[np.uint8]:
