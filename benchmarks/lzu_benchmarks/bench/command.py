@@ -206,7 +206,7 @@ def _ablation(given: Options, bundles: Any, store: Store, report: Reporter) -> A
 
 
 def _rivals(given: Options, store: Store, report: Reporter) -> Rivals:
-    from lzu_benchmarks.rivals.compare import compare_rivals
+    from lzu_benchmarks.bench.rivals import compare_rivals
 
     return compare_rivals(
         given.out / "rivals",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lzu_benchmarks.rivals.networks import NETWORKS
-from lzu_benchmarks.studies.sahi_settings import SETTINGS, sliced
+from lzu_benchmarks.rivals.slicing import SETTINGS, sliced
 from lzu_benchmarks.train.windows import Size
 from lzu_export.inputs.frame import Frame
 from lzu_export.recipes.sections import Window

@@ -8,7 +8,6 @@ intervals over sequences.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from rich.table import Table
 
 from lzu_benchmarks.commands import add_json, finish_study, study_parser
 from lzu_benchmarks.demo.dataset import DemoDataset, open_demo
+from lzu_benchmarks.rivals.slicing import DEFAULTS, SETTINGS, Settings, sliced
 from lzu_benchmarks.train.figures import plain_gains
-from lzu_benchmarks.train.windows import OVERLAP, tiles
+from lzu_benchmarks.train.windows import tiles
 from lzu_export.cli import exits
 from lzu_export.compiler.pipeline import export
 from lzu_export.evaluation.metrics.coco import Evaluation, bootstrap_ap_differences
@@ -27,57 +27,6 @@ from lzu_export.support.terminal import Terminal
 from lzu_export.targets.registry import DEFAULT_TARGET
 
 COLUMNS = ("AP", "AP_small", "AP_large")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Lowest score and merging; the values are those of SAHI's own arguments."""
-
-    score: float
-    kind: str
-    metric: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}, {self.metric}, {self.score:g}"
-
-
-DEFAULTS = Settings(0.3, "GREEDYNMM", "IOS")
-"""SAHI's defaults."""
-SETTINGS = (
-    DEFAULTS,
-    Settings(0.05, "GREEDYNMM", "IOS"),
-    Settings(0.3, "NMS", "IOU"),
-    Settings(0.05, "NMS", "IOU"),
-)
-
-
-def sliced(model: Any, image: Any, settings: Settings, size: tuple[int, int]) -> list[Any]:
-    """Return SAHI's object predictions in slices of `size` (height, width) and in the whole image.
-
-    Args:
-        model: detection model of SAHI.
-        image: (H, W, 3) RGB.
-        settings: lowest score and merging.
-        size: height and width of the slices.
-    """
-    from sahi.predict import get_sliced_prediction
-
-    found = get_sliced_prediction(
-        image,
-        model,
-        slice_height=size[0],
-        slice_width=size[1],
-        overlap_height_ratio=OVERLAP,
-        overlap_width_ratio=OVERLAP,
-        postprocess_type=settings.kind,
-        postprocess_match_metric=settings.metric,
-        postprocess_match_threshold=0.5,
-        confidence_threshold=settings.score,
-        force_postprocess_type=True,
-        auto_slice_resolution=False,
-        verbose=0,
-    )
-    return list(found.object_prediction_list)
 
 
 def to_coco(found: Sequence[Any], frame_id: int) -> list[dict[str, Any]]:

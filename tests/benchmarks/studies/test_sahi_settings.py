@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from lzu_benchmarks.demo.dataset import open_demo
+from lzu_benchmarks.rivals.slicing import DEFAULTS, SETTINGS
 from lzu_benchmarks.studies import sahi_settings
-from lzu_benchmarks.studies.sahi_settings import DEFAULTS, SETTINGS, main, measure, show, to_coco
+from lzu_benchmarks.studies.sahi_settings import main, measure, show, to_coco
 from lzu_export.support.progress import Reporter
 
 

@@ -12,13 +12,14 @@ import pytest
 from numpy.typing import NDArray
 
 from lzu_benchmarks.bench import command
+from lzu_benchmarks.bench import rivals as compare
+from lzu_benchmarks.bench import rivals as compare
 from lzu_benchmarks.bench.contender import Store
 from lzu_benchmarks.bench.options import parse
 from lzu_benchmarks.demo.dataset import open_demo
 from lzu_benchmarks.report.page import contents_of, context_of, render
 from lzu_benchmarks.report.rivals import best, rival_notes, rivals_table, spread_text
 from lzu_benchmarks.report.schema import Found, FrameBoxes, RivalRow, Rivals, Spread
-from lzu_benchmarks.rivals import compare
 from lzu_benchmarks.rivals.networks import write_band
 from lzu_benchmarks.rivals.rivals import OURS, RIVALS, finder, merged
 from lzu_export.errors import LzuError
