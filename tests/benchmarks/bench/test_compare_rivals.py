@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.bench import command
 from lzu_benchmarks.bench import rivals as compare
-from lzu_benchmarks.bench import rivals as compare
 from lzu_benchmarks.bench.contender import Store
 from lzu_benchmarks.bench.options import parse
 from lzu_benchmarks.demo.dataset import open_demo
