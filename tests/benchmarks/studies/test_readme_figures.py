@@ -21,7 +21,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     sources = {
         "quick": Source("python quick.py", 10.0, read=lambda root: {"ms": 2.04, "s": 4}),
-        "slow": Source("python slow.py", 900.0),
+        "slow": Source("python -m slow_source", 900.0),
     }
     monkeypatch.setattr(readme, "ROOT", tmp_path)
     monkeypatch.setattr(readme, "SOURCES", sources)
@@ -47,9 +47,10 @@ def test_what_no_longer_holds_is_said(project: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_long_source_is_measured_by_its_name(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (project / "slow.py").write_text("print('{\"ap\": 41.0601}')")
+    monkeypatch.setenv("PYTHONPATH", str(project))
+    (project / "slow_source.py").write_text("print('{\"ap\": 41.0601}')")
     readme.main(["slow", "--check"])
     assert capsys.readouterr().out == "1 of 1 figures hold\n"
 
