@@ -93,6 +93,11 @@ SOURCES = {
     "records": Source(
         "make train-det train-adaptive train-seg train-det3d", 6 * 3600.0, read=_records
     ),
+    "camvid": Source(
+        "python -m lzu_benchmarks.train.camvid --data DIR",
+        2 * 3600.0,
+        read=lambda root: tables((root / "docs/camvid.md").read_text(encoding="utf-8")),
+    ),
     "facts": Source("python -m lzu_benchmarks facts", 60.0),
     "invert_warp": Source("python -m lzu_benchmarks invert_warp --rounds 100", 20.0),
     "export-det": Source("python -m lzu_export export det --variant 'fixed uniform'", 200.0),
