@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -71,6 +71,15 @@ class Contender(Bundle):
         """Compared engines that can run here and completed one run."""
         return [each for each in self._here[0] if each.name not in self.failed]
 
+    def load(self, engine: Engine) -> Any:
+        """Open an engine as its task's predictor, on the provider; see `runtime.load`."""
+        return load(
+            self.folder,
+            target=engine.target,
+            precision=engine.precision,
+            provider=self.provider,
+        )
+
     @cached_property
     def failed(self) -> dict[str, str]:
         """Reason, by `target/precision`, why an engine that should run here did not open or run.
@@ -81,12 +90,7 @@ class Contender(Bundle):
         found = {}
         for engine in self._here[0]:
             try:
-                with load(
-                    self.folder,
-                    target=engine.target,
-                    precision=engine.precision,
-                    provider=self.provider,
-                ) as predictor:
+                with self.load(engine) as predictor:
                     predictor.run(self.batches()[0])
             except Exception as error:  # each runtime raises its own types
                 text = str(error).strip() or type(error).__name__

@@ -10,7 +10,6 @@ from lzu_benchmarks.report.examples import draw_examples
 from lzu_benchmarks.report.pictures import draw_found, draw_truth, draw_warp
 from lzu_benchmarks.report.schema import Gallery, GalleryFrame, WarpPictures
 from lzu_export.evaluation.resume import key_of
-from lzu_export.runtime import load
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.progress import Reporter
 from lzu_export.support.provenance import source_digest
@@ -56,13 +55,7 @@ def _gallery(
     with report.steps("drawing pictures", len(bundles) * len(frames.batches)) as advance:
         for bundle in bundles:
             name = bundle.folder.name
-            first = bundle.runs[0]
-            with load(
-                bundle.folder,
-                target=first.target,
-                precision=first.precision,
-                provider=bundle.provider,
-            ) as predictor:
+            with bundle.load(bundle.runs[0]) as predictor:
                 found, warp, predicted = _run(predictor, frames, chosen, folder, name, advance)
             pictures[name], predictions[name] = found, predicted
             if warp is not None:
