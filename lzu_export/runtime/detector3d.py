@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -133,7 +134,7 @@ class Detector3d(Predictor):
 
     def to_prediction(self, kept: Detections3d, size: tuple[int, ...]) -> Detections3d:
         """Return the kept detections: boxes in space do not depend on the frame's size."""
-        return kept
+        return replace(kept, classes=self.recipe.classes)
 
     def _canvas_in(self, size: tuple[int, ...]) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return canvas pixels per frame pixel, and the frame pixel at canvas 0, both (y, x)."""

@@ -8,12 +8,14 @@ yaw, sin yaw, 0)) and the velocity along x and y.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.inputs.frame import Frame
 from lzu_export.runtime.postprocess import keep_greedily
 
 BOX = 9
@@ -21,13 +23,47 @@ BOX = 9
 Array = NDArray[np.float64]
 
 
-class Detections3d(NamedTuple):
-    """Kept boxes, best first."""
+@dataclass(frozen=True)
+class Detections3d:
+    """Boxes in space of one frame, best first."""
 
     boxes: NDArray[np.float32]
+    """(n, 9) in the camera's frame, in metres, radians and metres per second."""
     scores: NDArray[np.float32]
+    """(n,) in 0..1."""
     labels: NDArray[np.int64]
+    """(n,) indices into `classes`."""
     attributes: NDArray[np.int64]
+    """(n,) indices into the recipe's attributes."""
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of detections."""
+        return len(self.scores)
+
+    def draw(
+        self, frame: Frame, cam2img: ArrayLike, *, lowest: float = 0.0, from_above: bool = True
+    ) -> Frame:
+        """Draw boxes, class names and scores on a copy of the frame, and a view from above.
+
+        Args:
+            frame: (H, W, 3) uint8, BGR; the frame that the boxes were found in.
+            cam2img: matrix (3, 3), (3, 4) or (4, 4) of the frame's camera, as the detector took it.
+            lowest: lowest score that is drawn.
+            from_above: add the view from above at the right of the frame, at the same height.
+
+        Returns:
+            (H, W, 3) uint8, BGR; wider by the view from above.
+
+        Raises:
+            LzuError: the frame is no picture of that shape and type, or the matrix is unfit.
+        """
+        from lzu_export.runtime.draw3d import draw_boxes_3d, draw_detections_3d
+
+        shown = self.scores >= lowest
+        draw = draw_detections_3d if from_above else draw_boxes_3d
+        boxes, labels, scores = self.boxes[shown], self.labels[shown], self.scores[shown]
+        return draw(frame, boxes, labels, self.classes, cam2img, scores=scores)
 
 
 class RigDetections(NamedTuple):
@@ -61,14 +97,7 @@ def to_ego(boxes: ArrayLike, cam2ego: ArrayLike, *, name: str = "cam2ego") -> Ar
         LzuError: cam2ego is not a 4 x 4 matrix of a rotation and a translation.
     """
     box = np.asarray(boxes, np.float64)
-    pose = np.asarray(cam2ego, np.float64)
-    sound = pose.shape == (4, 4) and bool(np.isfinite(pose).all())
-    if not sound or np.abs(pose[:3, :3] @ pose[:3, :3].T - np.eye(3)).max() > 1e-3:
-        raise LzuError(
-            f"{name} is not a 4 x 4 matrix of a rotation and a translation; give the camera's pose "
-            "in the ego frame"
-        )
-    rotation, translation = pose[:3, :3], pose[:3, 3]
+    rotation, translation = _pose(cam2ego, name)
     zero = np.zeros(len(box))
     heading = np.stack([np.cos(box[:, 6]), zero, -np.sin(box[:, 6])], axis=1) @ rotation.T
     velocity = np.stack([box[:, 7], zero, box[:, 8]], axis=1) @ rotation.T
@@ -80,6 +109,39 @@ def to_ego(boxes: ArrayLike, cam2ego: ArrayLike, *, name: str = "cam2ego") -> Ar
             velocity[:, :2],
         ]
     )
+
+
+def to_camera(boxes: ArrayLike, cam2ego: ArrayLike, *, name: str = "cam2ego") -> Array:
+    """Convert ego boxes (N, 9) to a camera's frame, (N, 9) float64: the reverse of `to_ego`.
+
+    Raises:
+        LzuError: cam2ego is not a 4 x 4 matrix of a rotation and a translation.
+    """
+    box = np.asarray(boxes, np.float64).reshape(-1, BOX)
+    rotation, translation = _pose(cam2ego, name)
+    zero = np.zeros(len(box))
+    heading = np.stack([np.cos(box[:, 6]), np.sin(box[:, 6]), zero], axis=1) @ rotation
+    velocity = np.column_stack([box[:, 7:9], zero]) @ rotation
+    return np.column_stack(
+        [
+            (box[:, :3] - translation) @ rotation,
+            box[:, [3, 5, 4]],
+            np.arctan2(-heading[:, 2], heading[:, 0]),
+            velocity[:, [0, 2]],
+        ]
+    )
+
+
+def _pose(cam2ego: ArrayLike, name: str) -> tuple[Array, Array]:
+    """Return the rotation (3, 3) and translation (3,) of a camera's pose after checking them."""
+    pose = np.asarray(cam2ego, np.float64)
+    sound = pose.shape == (4, 4) and bool(np.isfinite(pose).all())
+    if not sound or np.abs(pose[:3, :3] @ pose[:3, :3].T - np.eye(3)).max() > 1e-3:
+        raise LzuError(
+            f"{name} is not a 4 x 4 matrix of a rotation and a translation; give the camera's pose "
+            "in the ego frame"
+        )
+    return pose[:3, :3], pose[:3, 3]
 
 
 def intersection_areas(first: ArrayLike, second: ArrayLike) -> Array:
@@ -238,7 +300,8 @@ def merge_cameras(
     ]
     ego_boxes = np.concatenate(ego)
     boxes, scores, labels, attributes = (
-        np.concatenate(column) for column in zip(*detections, strict=True)
+        np.concatenate([getattr(each, name) for each in detections])
+        for name in ("boxes", "scores", "labels", "attributes")
     )
     cameras = np.repeat(np.arange(len(detections)), [len(each.boxes) for each in detections])
     kept = _keep(

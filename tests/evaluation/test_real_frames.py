@@ -21,7 +21,7 @@ from lzu_export.runtime.postprocess3d import (
     merge_cameras,
     rotated_iou,
 )
-from lzu_export.tasks.det3d.projection import camera_matrix, image_boxes, project
+from lzu_export.runtime.projection import camera_matrix, image_boxes, project
 from lzu_export.verification.live_reference import live_references
 from lzu_export.verification.parity import verify_engine
 

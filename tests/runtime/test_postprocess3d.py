@@ -19,6 +19,7 @@ from lzu_export.runtime.postprocess3d import (
     merge_cameras,
     rotated_iou,
     suppress_3d,
+    to_camera,
     to_ego,
 )
 from samples import loaded_by
@@ -366,3 +367,18 @@ def test_rays_go_through_their_pixels(golden: Path) -> None:
     pixel = matrix[0] @ ray
     np.testing.assert_allclose(pixel[:2] / pixel[2], [100, 60], atol=1e-3)
     assert ray[2] == pytest.approx(30)
+
+
+def test_boxes_return_from_the_ego_frame() -> None:
+    """FORWARD and a camera that looks to the left keep headings in the ground plane."""
+    boxes = crowd(20)[0].astype(np.float64)
+    turned = FORWARD.copy()
+    turned[:3, :3] = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ FORWARD[:3, :3]
+    for pose in (FORWARD, turned):
+        back = to_camera(to_ego(boxes, pose), pose)
+        turns = (back[:, 6] - boxes[:, 6]) / (2 * np.pi)
+        np.testing.assert_allclose(turns, np.rint(turns), atol=1e-9)
+        np.testing.assert_allclose(np.delete(back, 6, 1), np.delete(boxes, 6, 1), atol=1e-9)
+    assert to_camera(np.empty((0, 9)), FORWARD).shape == (0, 9)
+    with pytest.raises(LzuError, match="cam2ego is not a 4 x 4 matrix"):
+        to_camera(boxes, np.ones((4, 4)))

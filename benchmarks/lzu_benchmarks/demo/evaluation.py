@@ -12,7 +12,7 @@ from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import EvaluationSet, Sample, Scorer
 from lzu_export.evaluation.layouts.find import open_path
 from lzu_export.evaluation.metrics.nuscenes import NDS_STAR_FORMULA
-from lzu_export.evaluation.metrics.nuscenes_objects import camera_objects
+from lzu_export.evaluation.metrics.nuscenes_objects import CameraBoxes, camera_objects
 from lzu_export.evaluation.metrics.scorers import (
     BoxScorer,
     BoxTruth,
@@ -46,7 +46,9 @@ def _label_truth(_number: int, _sequence: int, frame: Frame) -> NDArray[np.uint8
 
 
 def _space_truth(_number: int, sequence: int, frame: Frame) -> SpaceTruth:
-    return SpaceTruth(sequence, camera_objects(frame.boxes3d, frame.classes), frame.ignore)
+    objects, counts = camera_objects(frame.boxes3d, frame.classes), ~frame.ignore
+    seen = CameraBoxes(frame.boxes3d[counts], objects.labels[counts])
+    return SpaceTruth(sequence, objects, frame.ignore, seen)
 
 
 BOXES = DemoTruth(

@@ -9,7 +9,8 @@ import numpy as np
 from lzu_benchmarks.report.schema import WarpPictures
 from lzu_export.errors import readable_os_errors
 from lzu_export.evaluation.datasets import Sample
-from lzu_export.evaluation.metrics.scorers import BoxTruth
+from lzu_export.evaluation.metrics.rig import RigTruth
+from lzu_export.evaluation.metrics.scorers import BoxTruth, SpaceTruth
 from lzu_export.inputs.frame import Frame
 from lzu_export.inputs.images import encode_image
 from lzu_export.preview.magnification_map import magnification_map
@@ -17,6 +18,7 @@ from lzu_export.recipes import Recipe
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.draw import canvas_grid, draw_grid, zoom
+from lzu_export.runtime.draw3d import draw_detections_3d
 from lzu_export.runtime.draw_boxes import draw_detections
 from lzu_export.runtime.draw_labels import draw_labels
 from lzu_export.runtime.predictor import CameraFrame, Predictor
@@ -49,10 +51,15 @@ def draw_found(
 def draw_truth(recipe: Recipe, sample: Sample, folder: Path, name: str) -> str | None:
     """Draw the truth on its frame, where it is boxes or a label map; return the picture's file.
 
+    Boxes in space are drawn from above, too, as predictions are.
+
     Raises:
         LzuError: the file cannot be written.
     """
-    frame, truth = sample.camera_frame.frame, sample.truth
+    (frame, matrix), truth = sample.camera_frame, sample.truth
+    if isinstance(truth, SpaceTruth | RigTruth) and truth.seen is not None and matrix is not None:
+        drawn = draw_detections_3d(frame, *truth.seen, recipe.classes, matrix)
+        return write_jpeg(folder, name, drawn)
     if isinstance(truth, BoxTruth):
         boxes = true_boxes(truth, recipe.classes)
         return write_jpeg(folder, name, draw_detections(frame, boxes, scored=False))

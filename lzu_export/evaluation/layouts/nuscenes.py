@@ -21,7 +21,7 @@ from lzu_export.evaluation.datasets import Sample
 from lzu_export.evaluation.layouts.choose import evenly
 from lzu_export.evaluation.layouts.find import Layout
 from lzu_export.evaluation.metrics.nuscenes import NDS_FORMULA
-from lzu_export.evaluation.metrics.nuscenes_objects import NUSCENES, Objects
+from lzu_export.evaluation.metrics.nuscenes_objects import NUSCENES, CameraBoxes, Objects
 from lzu_export.evaluation.metrics.rig import RigScorer, RigTruth, attribute_number, racks_hold
 from lzu_export.inputs.classes import listed, match_classes
 from lzu_export.inputs.images import read_image
@@ -48,6 +48,7 @@ from lzu_export.inputs.nuscenes import (
 )
 from lzu_export.inputs.tables import kept_rows
 from lzu_export.recipes.schema import Det3dPostprocess, Det3dRecipe
+from lzu_export.runtime.postprocess3d import to_camera
 from lzu_export.runtime.predictor import CameraFrame
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,12 @@ class _Truth(NamedTuple):
     objects: Objects
     """The objects with their centres left at zero."""
     racks: list[tuple[Array, Array]]
+
+    def seen_from(self, pose: Array, stand: Array) -> CameraBoxes:
+        """Return the objects in the frame of a camera, whose pose (4, 4) is relative to `stand`."""
+        shape, still = self.objects, np.nan_to_num(self.objects.velocities)
+        boxes = np.column_stack([self.centres - stand, shape.sizes, shape.yaws, still])
+        return CameraBoxes(to_camera(boxes, pose), shape.labels)
 
 
 class NuScenesSet:
@@ -169,8 +176,10 @@ class NuScenesSet:
                 cam2ego, cam2img = self._sensors[view.sensor]
                 pose = self._poses[view.pose] @ cam2ego
                 pose[:3, 3] -= stand
-                seen = self._seen(moment.token, stand) if i == len(CAMERAS) - 1 else None
-                truth = RigTruth(moment.token, moment.scene, pose, *(seen or (None, [])))
+                last = i == len(CAMERAS) - 1
+                objects, racks = self._objects(moment.token, stand) if last else (None, [])
+                seen = self._truths[moment.token].seen_from(pose, stand)
+                truth = RigTruth(moment.token, moment.scene, pose, objects, racks, seen)
                 path = self._path / view.file
                 frame = read_image(path)
                 if view.size is not None and frame.shape[:2] != view.size:
@@ -191,7 +200,7 @@ class NuScenesSet:
         """Return a scorer of nuScenes' metrics with nothing counted."""
         return RigScorer(self._rules, self._settings, self._attributes)
 
-    def _seen(self, token: str, stand: Array) -> tuple[Objects, list[tuple[Array, Array]]]:
+    def _objects(self, token: str, stand: Array) -> tuple[Objects, list[tuple[Array, Array]]]:
         """Return a sample's boxes and racks relative to `stand`, along the world's axes."""
         truth = self._truths[token]
         racks = [(pose.copy(), size) for pose, size in truth.racks]

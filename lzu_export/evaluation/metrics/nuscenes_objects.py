@@ -86,6 +86,15 @@ class Objects(NamedTuple):
         )
 
 
+class CameraBoxes(NamedTuple):
+    """True boxes that count, in a camera's frame, to be drawn beside what a model finds."""
+
+    boxes: Array
+    """(n, 7 or 9), see `lzu_export.runtime.postprocess3d`."""
+    labels: NDArray[np.int64]
+    """(n,) indices in the table of classes."""
+
+
 def camera_objects(
     boxes: ArrayLike, labels: ArrayLike, attributes: ArrayLike | None = None
 ) -> Objects:

@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from lzu_export.evaluation.datasets import Sample, State
 from lzu_export.evaluation.metrics.nuscenes import NuScenesEvaluation
-from lzu_export.evaluation.metrics.nuscenes_objects import ClassRule, Objects, ego_objects
+from lzu_export.evaluation.metrics.nuscenes_objects import (
+    CameraBoxes,
+    ClassRule,
+    Objects,
+    ego_objects,
+)
 from lzu_export.recipes.schema import Det3dPostprocess
 from lzu_export.runtime.postprocess3d import Detections3d, merge_cameras
 
@@ -56,6 +61,8 @@ class RigTruth(NamedTuple):
     objects: Objects | None
     racks: list[tuple[Array, Array]]
     """Bicycle racks, (4, 4) pose and (3,) size in metres; cycles within are not evaluated."""
+    seen: CameraBoxes | None = None
+    """All objects of the sample, in this camera's frame."""
 
 
 class RigScorer:

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from lzu_export.evaluation.datasets import Sample, State
 from lzu_export.evaluation.metrics.coco import AREAS, PartedEvaluation, average
 from lzu_export.evaluation.metrics.nuscenes import NuScenesEvaluation
-from lzu_export.evaluation.metrics.nuscenes_objects import DEMO, Objects, camera_objects
+from lzu_export.evaluation.metrics.nuscenes_objects import (
+    DEMO,
+    CameraBoxes,
+    Objects,
+    camera_objects,
+)
 from lzu_export.evaluation.metrics.segmentation import (
     Counts,
     SegmentationEvaluation,
@@ -45,6 +50,7 @@ class SpaceTruth(NamedTuple):
     sequence: int
     objects: Objects
     ignore: NDArray[np.bool_]
+    seen: CameraBoxes | None = None
 
 
 class _Rows:

@@ -8,7 +8,6 @@ from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.cameras import Camera
 from lzu_export.runtime.postprocess3d import Detections3d, to_ego
-from lzu_export.tasks.det3d.draw import draw_detections_3d
 
 
 class SpacePresenter:
@@ -51,15 +50,7 @@ class SpacePresenter:
     def picture(self, frame: Frame, prediction: Detections3d, camera: Camera | None) -> Frame:
         """Draw boxes on the frame beside a view from above."""
         assert camera is not None, "asked for before the first frame"
-        kept = prediction.scores >= self._lowest
-        return draw_detections_3d(
-            frame,
-            prediction.boxes[kept],
-            prediction.labels[kept],
-            self._classes,
-            camera.cam2img,
-            scores=prediction.scores[kept],
-        )
+        return prediction.draw(frame, camera.cam2img, lowest=self._lowest)
 
     def results(self) -> list[dict[str, Any]]:
         """Return the boxes with named values, in metres, radians and metres per second."""

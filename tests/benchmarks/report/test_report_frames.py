@@ -9,8 +9,11 @@ import numpy as np
 
 from lzu_benchmarks.bench.gallery import drawn_of
 from lzu_benchmarks.report.examples import draw_examples, evenly, found_by, small_objects
+from lzu_benchmarks.report.pictures import draw_truth
 from lzu_export.evaluation.datasets import Sample
-from lzu_export.evaluation.metrics.scorers import BoxTruth
+from lzu_export.evaluation.metrics.nuscenes_objects import CameraBoxes, camera_objects
+from lzu_export.evaluation.metrics.rig import RigTruth
+from lzu_export.evaluation.metrics.scorers import BoxTruth, SpaceTruth
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.predictor import CameraFrame
 
@@ -93,3 +96,25 @@ def test_choices_are_spread_evenly() -> None:
     assert drawn_of(32) == [4, 12, 20, 28]
     assert drawn_of(2) == [0, 1]
     assert drawn_of(1) == [0]
+
+
+def test_true_boxes_in_space_are_drawn_on_the_frame_and_from_above(tmp_path: Path) -> None:
+    recipe: Any = SimpleNamespace(classes=CLASSES)
+    boxes = np.array([[0.0, 0, 12, 4, 2, 2, 0]])
+    objects = camera_objects(boxes, [0])
+    camera = np.array([[150.0, 0, 80], [0, 150, 60], [0, 0, 1]])
+    frame = np.full((120, 160, 3), 90, np.uint8)
+    seen = CameraBoxes(boxes, objects.labels)
+    for truth in (
+        SpaceTruth(1, objects, np.zeros(1, bool), seen),
+        RigTruth("a", "b", np.eye(4), None, [], seen),
+    ):
+        file = draw_truth(recipe, Sample(1, CameraFrame(frame, camera), truth), tmp_path, "truth")
+        assert file is not None
+        drawn = cv2.imread(str(tmp_path / file)).astype(int)
+        assert drawn.shape[1] > 160 + 100  # the view from above stands beside
+        assert np.abs(drawn[50:70, 60:100] - 90).max() > 30  # edges of the box
+        assert np.abs(drawn[100:, 5:40] - 90).max() < 10
+    untold = SpaceTruth(1, objects, np.zeros(1, bool))
+    sample = Sample(1, CameraFrame(frame, camera), untold)
+    assert draw_truth(recipe, sample, tmp_path, "none") is None

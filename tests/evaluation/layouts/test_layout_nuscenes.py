@@ -23,7 +23,7 @@ from lzu_export.inputs.nuscenes import (
     spelt_out,
     training_boxes,
 )
-from lzu_export.runtime import Detections3d
+from lzu_export.runtime import Detections3d, to_ego
 from lzu_export.tasks.warps import read_saliency
 from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.saliency import Array
@@ -66,6 +66,20 @@ def test_the_split_s_samples_come_scene_by_scene_in_time(root: Path) -> None:
         assert each.camera_frame.cam2img == pytest.approx(np.array(INTRINSIC))
         assert (each.truth.objects is not None) == (i % 6 == 5)
     assert [each.name for each in found.samples(8)] == [each.name for each in samples[8:]]
+
+
+def test_every_camera_knows_the_sample_s_boxes_in_its_own_frame(root: Path) -> None:
+    """They are drawn, and so have heights, which the metric does not need."""
+    samples = list(NuScenesSet(root, 12, recipe()).samples())
+    for last in (samples[5], samples[11]):
+        assert len(last.truth.seen.boxes) > 0
+        expected = seen_from(last.truth.pose, last.truth.objects).boxes
+        np.testing.assert_allclose(last.truth.seen.boxes, expected, atol=1e-4)
+        np.testing.assert_array_equal(last.truth.seen.labels, last.truth.objects.labels)
+    first = samples[0].truth
+    np.testing.assert_allclose(
+        to_ego(first.seen.boxes, first.pose)[:, :2], samples[5].truth.objects.centres, atol=1e-6
+    )
 
 
 def test_a_limit_takes_whole_samples(root: Path) -> None:

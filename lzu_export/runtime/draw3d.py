@@ -9,8 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.inputs.frame import Frame, check_frame
+from lzu_export.runtime import projection
 from lzu_export.runtime.palette import Colour, distinct_colours
 from lzu_export.runtime.postprocess3d import camera_footprints, ego_footprints
+from lzu_export.runtime.projection import EDGES, camera_matrix, checked_boxes
 from lzu_export.runtime.text import (
     Area,
     legend,
@@ -21,8 +23,6 @@ from lzu_export.runtime.text import (
     text_size,
     unit_of,
 )
-from lzu_export.tasks.det3d import projection
-from lzu_export.tasks.det3d.projection import EDGES, camera_matrix, checked_boxes
 
 Array = NDArray[np.float64]
 

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from lzu_export.errors import LzuError
-from lzu_export.runtime.palette import PALETTE, distinct_colours
-from lzu_export.runtime.postprocess3d import to_ego
-from lzu_export.tasks.det3d.draw import (
+from lzu_export.runtime.draw3d import (
     AHEAD,
     AROUND,
     GROUND,
@@ -21,6 +19,8 @@ from lzu_export.tasks.det3d.draw import (
     draw_detections_3d,
     ego_plan,
 )
+from lzu_export.runtime.palette import PALETTE, distinct_colours
+from lzu_export.runtime.postprocess3d import Detections3d, to_ego
 
 CLASSES = ("car", "sign")
 CAMERA = np.array([[300.0, 0, 160], [0, 300, 100], [0, 0, 1]])
@@ -204,3 +204,20 @@ def test_unfit_arguments_are_refused(change: dict[str, Any], message: str) -> No
 def test_footprints_of_another_shape_are_refused() -> None:
     with pytest.raises(LzuError, match=r"give \(n, 5\)"):
         birds_eye(np.zeros((2, 4)), [0, 0], CLASSES)
+
+
+def test_found_boxes_draw_themselves() -> None:
+    frame = np.full((200, 320, 3), 120, np.uint8)
+    boxes = np.array([[*BOX, 0, 0], [2.0, 0, 20, 4, 2, 2, 0.0, 0, 0]], np.float32)
+    scores, labels = np.array([0.9, 0.2], np.float32), np.array([0, 1])
+    found = Detections3d(boxes, scores, labels, np.zeros(2, np.int64), CLASSES)
+    assert len(found) == 2
+    whole = draw_detections_3d(frame, boxes, labels, CLASSES, CAMERA, scores=scores)
+    np.testing.assert_array_equal(found.draw(frame, CAMERA), whole)
+    alone = found.draw(frame, CAMERA, lowest=0.5, from_above=False)
+    assert alone.shape == frame.shape
+    best = draw_boxes_3d(frame, boxes[:1], labels[:1], CLASSES, CAMERA, scores=scores[:1])
+    np.testing.assert_array_equal(alone, best)
+    assert (frame == 120).all()
+    with pytest.raises(LzuError, match="cam2img"):
+        found.draw(frame, np.eye(2))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lzu_export.errors import LzuError
 from lzu_export.runtime.postprocess3d import camera_footprints
-from lzu_export.tasks.det3d.projection import (
+from lzu_export.runtime.projection import (
     EDGES,
     FRONT,
     NEAR,
@@ -29,7 +29,7 @@ SIZE = (60, 100)
 
 
 def test_it_imports_no_torch() -> None:
-    assert loaded_by("lzu_export.tasks.det3d.projection", ["torch"]) == []
+    assert loaded_by("lzu_export.runtime.projection", ["torch"]) == []
 
 
 def test_corners_of_a_box_that_looks_ahead() -> None:
