@@ -124,7 +124,12 @@ class Stages:
     def steps(self) -> list[Step]:
         """Return the warps of the canonical graph whose lowerings are to be measured."""
         settings = self.recipe.lowering
-        return steps_to_measure(self._load("fp32"), zoom=settings.zoom, unzoom=settings.unzoom)
+        return steps_to_measure(
+            self._load("fp32"),
+            zoom=settings.zoom,
+            unzoom=settings.unzoom,
+            blocks=find(DEFAULT_TARGET).dialect.blocks,
+        )
 
     def take_over_decisions(self) -> None:
         """Adopt an interrupted export's decisions on steps that no finished bundle decided."""
@@ -184,11 +189,13 @@ class Stages:
 
     def _choose(self, target: str) -> Record:
         with self.report.working(f"choosing the warps' lowerings for {target}"):
+            dialect = find(target).dialect
             choices = choose_lowerings(
                 self._load("fp32"),
                 zoom=self.recipe.lowering.zoom,
                 unzoom=self.recipe.lowering.unzoom,
-                defaults=find(target).dialect.lowerings,
+                defaults=dialect.lowerings,
+                blocks=dialect.blocks,
                 decide=self.decided if target == DEFAULT_TARGET else None,
             )
         for choice in choices:

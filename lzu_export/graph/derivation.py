@@ -61,7 +61,7 @@ def target_passes(
         deforms: whether the graph has deformable convolutions, see `deform_conv.deforms`.
         pairs: whether the graph is quantised.
     """
-    passes = [lower_resample(choices)]
+    passes = [lower_resample(choices, dialect.blocks)]
     if deforms:
         passes.append(lower_deform_conv(dialect.deform_conv()[0]))
     passes.append(fold_constants())

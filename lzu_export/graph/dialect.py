@@ -17,6 +17,12 @@ PRODUCTS: tuple["Kind", str] = (
 )
 """Default lowering of unzooms, and the reason."""
 
+Blocks = tuple[int, int]
+"""Rows and columns of the output in a block of a banded product: smaller blocks skip more zeros,
+larger ones call fewer kernels."""
+DEFAULT_BLOCKS: Blocks = (64, 64)
+"""Blocks for targets on which the call of a kernel costs microseconds."""
+
 
 @dataclass(frozen=True)
 class Dialect:
@@ -34,6 +40,7 @@ class Dialect:
         float32_pairs: whether QuantizeLinear and DequantizeLinear are float32 on their wide side,
             and with them the rest of a quantised graph.
         rounds_half: whether half-precision tensors become float32, rounded as on a device.
+        blocks: rows and columns in a block of a banded product.
         finish: returns the passes that follow those of all targets.
     """
 
@@ -46,4 +53,5 @@ class Dialect:
     max_topk: int | None = None
     float32_pairs: bool = False
     rounds_half: bool = False
+    blocks: Blocks = DEFAULT_BLOCKS
     finish: Callable[[], Sequence["Pass"]] = tuple

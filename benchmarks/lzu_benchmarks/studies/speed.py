@@ -36,6 +36,7 @@ from lzu_export.support import hardware
 from lzu_export.support.interleave import Timings, ratio
 from lzu_export.support.interpreter import run_module
 from lzu_export.targets.onnxruntime import time_models
+from lzu_export.targets.onnxruntime_target import DIALECT
 from lzu_export.tasks.pytorch import noise_camera_frame, noise_frame
 
 
@@ -168,7 +169,9 @@ def unzoom_lowerings(bundle: Path, rounds: int) -> dict[str, float]:
     ]
     lowerings: tuple[Kind, ...] = ("gridsample", "matmul", "banded")
     models = [
-        one_node_model(node, kind).SerializeToString() for node in nodes for kind in lowerings
+        one_node_model(node, kind, DIALECT.blocks).SerializeToString()
+        for node in nodes
+        for kind in lowerings
     ]
     seconds = time_models(models, rounds=rounds)
     return {kind: 1e3 * sum(seconds[i :: len(lowerings)]) for i, kind in enumerate(lowerings)}

@@ -17,8 +17,8 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.dialect import DEFAULT_BLOCKS, Blocks
 from lzu_export.graph.lowering.resample import (
-    BLOCK,
     Kind,
     is_grid,
     lower_node,
@@ -73,10 +73,12 @@ class Step:
     lowerings: tuple[Kind, ...]
     """Possible lowerings of the warp, in the order in which they win ties."""
     node: gs.Node
+    blocks: Blocks
+    """Rows and columns in a block of a banded product."""
 
     def model(self, kind: Kind) -> onnx.ModelProto:
         """Return a model of this step alone, lowered as `kind`."""
-        return one_node_model(self.node, kind)
+        return one_node_model(self.node, kind, self.blocks)
 
 
 Decision = tuple[Kind, str, str]
@@ -90,6 +92,7 @@ def choose_lowerings(
     unzoom: Kind | str,
     defaults: Mapping[str, tuple[Kind, str]] = MappingProxyType({}),
     decide: Callable[[Step], Decision] | None = None,
+    blocks: Blocks = DEFAULT_BLOCKS,
 ) -> list[Choice]:
     """Choose a lowering for each warp of `model` that samples at tables.
 
@@ -99,6 +102,7 @@ def choose_lowerings(
         unzoom: lowering of the unzooms, or `auto`.
         defaults: lowering and reason for `auto` without measurements, by place (`zoom`, `unzoom`).
         decide: returns the measured decision for `auto`; None where nothing is measured.
+        blocks: rows and columns in a block of the target's banded products.
 
     Raises:
         LzuError: a lowering that the recipe sets cannot express a warp.
@@ -118,7 +122,7 @@ def choose_lowerings(
             continue
         possible, why = _sensible(node)
         if decide is not None:
-            step = _step(node, possible)
+            step = _step(node, possible, blocks)
             kind, reason, measured_on = decide(step)
             choices.append(Choice(name, kind, reason, step.key, measured_on))
             continue
@@ -129,10 +133,12 @@ def choose_lowerings(
     return choices
 
 
-def steps_to_measure(model: onnx.ModelProto, *, zoom: str, unzoom: str) -> list[Step]:
+def steps_to_measure(
+    model: onnx.ModelProto, *, zoom: str, unzoom: str, blocks: Blocks = DEFAULT_BLOCKS
+) -> list[Step]:
     """Return the warps of a canonical graph for which `choose_lowerings` calls `decide`."""
     return [
-        _step(node, _sensible(node)[0])
+        _step(node, _sensible(node)[0], blocks)
         for _, node, wanted in _wanted(model, zoom, unzoom)
         if wanted == "auto"
     ]
@@ -223,21 +229,22 @@ def _sensible(node: gs.Node) -> tuple[list[Kind], str]:
     return possible, "the antialiased sampler is none"
 
 
-def _step(node: gs.Node, possible: Sequence[Kind]) -> Step:
+def _step(node: gs.Node, possible: Sequence[Kind], blocks: Blocks) -> Step:
     shapes = ("x".join(map(str, each.shape)) for each in (node.inputs[0], node.outputs[0]))
     name = node.outputs[0].name
-    lowerings = tuple(sorted(possible, key=_preferred(node).index))
+    lowerings = tuple(sorted(possible, key=_preferred(node, blocks).index))
     key = f"{name}: {node.op} {' -> '.join(shapes)} by {', '.join(lowerings)}"
-    return Step(name, key, lowerings, node)
+    return Step(name, key, lowerings, node, blocks)
 
 
-def _preferred(node: gs.Node) -> list[Kind]:
+def _preferred(node: gs.Node, blocks: Blocks) -> list[Kind]:
     """Return the lowerings in the order in which they win ties, by shapes alone.
 
     By shapes alone, so that variants agree. Products have exact weights and read rows. The banded
     one does less arithmetic, but on maps of one or two bands its additional nodes cost as much.
     """
-    small = max(int(n) for n in node.outputs[0].shape[2:4]) <= 2 * BLOCK
+    sizes = zip(node.outputs[0].shape[2:4], blocks, strict=True)
+    small = all(int(size) <= 2 * block for size, block in sizes)
     products: list[Kind] = ["matmul", "banded"] if small else ["banded", "matmul"]
     return [*products, "gridsample", "gather"]
 
@@ -291,7 +298,7 @@ def _instead(node: gs.Node, possible: list[Kind], why: str) -> tuple[Kind, str]:
     return "gather", f"default for large images where no GridSample serves: {why}"
 
 
-def one_node_model(node: gs.Node, kind: Kind) -> onnx.ModelProto:
+def one_node_model(node: gs.Node, kind: Kind, blocks: Blocks = DEFAULT_BLOCKS) -> onnx.ModelProto:
     """Return a model of this resample node alone, lowered as `kind`."""
     x = gs.Variable("x", dtype=np.float32, shape=node.inputs[0].shape)
     y = gs.Variable("y", dtype=np.float32, shape=node.outputs[0].shape)
@@ -300,7 +307,7 @@ def one_node_model(node: gs.Node, kind: Kind) -> onnx.ModelProto:
         tables = _stand_ins(node)
     copy = gs.Node(node.op, "warp", dict(node.attrs), [x, *tables], [y], domain="lzu")
     graph = gs.Graph([copy], [x], [y], opset=17)
-    lower_node(graph, copy, kind)
+    lower_node(graph, copy, kind, blocks)
     small = gs.export_onnx(graph.cleanup().toposort())
     small.ir_version = 8
     return small

@@ -18,6 +18,7 @@ grid.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.graph.builder import Builder, is_half, onnx_type
+from lzu_export.graph.dialect import DEFAULT_BLOCKS, Blocks
 from lzu_export.graph.lowering import grid as lower_grid
 from lzu_export.graph.lowering.registry import lowerings_of, register
 from lzu_export.graph.passes import Pass, drop_unused_domain
@@ -42,9 +44,6 @@ KINDS: tuple[Kind, ...] = ("matmul", "banded", "gridsample")
 """Lowerings of separable warps; those of non-separable ones are `grid.KINDS`."""
 
 OP = separable_resample.NAME
-BLOCK = 64
-"""Output cells per block: smaller blocks skip more zeros, larger ones call fewer kernels."""
-
 OUTSIDE = -5.0
 """A normalised coordinate at least two cells outside every map of two cells or more."""
 
@@ -70,15 +69,20 @@ def _possible_products(node: gs.Node) -> list[Kind]:
     return [kind for kind in KINDS if kind != "gridsample" or plain]
 
 
-def lower_resample(choices: LoweringMap) -> Pass:
-    """Replace each resample node by the kind chosen for its output tensor's name."""
+def lower_resample(choices: LoweringMap, blocks: Blocks = DEFAULT_BLOCKS) -> Pass:
+    """Replace each resample node by the kind chosen for its output tensor's name.
+
+    Args:
+        choices: lowering of each warp.
+        blocks: rows and columns in a block of a banded product.
+    """
 
     def apply(graph: gs.Graph) -> gs.Graph:
         for node in resample_nodes(graph):
             name = node.outputs[0].name
             if name not in choices:
                 raise LzuError(f"no lowering was chosen for the warp at {name}")
-            lower_node(graph, node, choices[name])
+            lower_node(graph, node, choices[name], blocks)
         bodies = {(DOMAIN, name) for name in FIXED_WARPS}
         graph.functions = [f for f in graph.functions if (f.domain, f.name) not in bodies]
         drop_unused_domain(graph.cleanup(), DOMAIN)
@@ -88,12 +92,17 @@ def lower_resample(choices: LoweringMap) -> Pass:
     return Pass("lower-resample", summary or "no warp in this graph", apply)
 
 
-def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
+def lower_node(graph: gs.Graph, node: gs.Node, kind: Kind, blocks: Blocks = DEFAULT_BLOCKS) -> None:
     """Replace one resample node; its output tensor keeps its name."""
-    lowerings_of(node).lower(graph, node, kind)
+    if is_grid(node):
+        lowerings_of(node).lower(graph, node, kind)
+    else:
+        _lower_separable(graph, node, kind, blocks)
 
 
-def _lower_separable(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
+def _lower_separable(
+    graph: gs.Graph, node: gs.Node, kind: Kind, blocks: Blocks = DEFAULT_BLOCKS
+) -> None:
     rows, cols = _tables(node)
     x, y = node.inputs[0], node.outputs[0]
     if kind not in possible_lowerings(node):
@@ -114,13 +123,14 @@ def _lower_separable(graph: gs.Graph, node: gs.Node, kind: Kind) -> None:
         build.into(y, "Cast", sampled, to=onnx_type(x.dtype))
         return
     a_y, a_x = table_matrix(rows, height), table_matrix(cols, width)
-    rows_first = _cost(a_y, width) + _cost(a_x, len(a_y)) <= _cost(a_x, height) + _cost(
+    # At equal cost the columns come first: their product is one large one over all channels.
+    rows_first = _cost(a_y, width) + _cost(a_x, len(a_y)) < _cost(a_x, height) + _cost(
         a_y, len(a_x)
     )
     shape = (x.shape[0], x.shape[1], len(a_y) if rows_first else height, None)
     middle_shape = [*shape[:3], width if rows_first else len(a_x)]
     middle = gs.Variable(f"{y.name}/middle", dtype=_product_type(x), shape=middle_shape)
-    product = build.dense if kind == "matmul" else build.banded
+    product = build.dense if kind == "matmul" else partial(build.banded, blocks)
     if rows_first:
         product(x, a_y, "rows", middle)
         product(middle, a_x, "cols", y)
@@ -138,10 +148,12 @@ class _Builder(Builder):
         else:
             self.into(y, "MatMul", x, self.constant(matrix.T.astype(_product_type(x))))
 
-    def banded(self, x: gs.Variable, matrix: Array, axis: str, y: gs.Variable) -> None:
+    def banded(
+        self, blocks: Blocks, x: gs.Variable, matrix: Array, axis: str, y: gs.Variable
+    ) -> None:
         dimension = 2 if axis == "rows" else 3
         parts = []
-        for start, stop, block in bands(matrix):
+        for start, stop, block in bands(matrix, blocks[dimension - 2]):
             limits = (np.array([start]), np.array([stop]), np.array([dimension]))
             whole = (start, stop) == (0, matrix.shape[1])
             piece = x if whole else self._cut(x, *limits)
@@ -160,7 +172,7 @@ def _product_type(x: gs.Variable) -> Any:
     return x.dtype if is_half(x.dtype) else np.float32
 
 
-def bands(matrix: Array, block: int = BLOCK) -> list[tuple[int, int, Array]]:
+def bands(matrix: Array, block: int) -> list[tuple[int, int, Array]]:
     """Cut a banded matrix into row blocks: (first column, last column + 1, the block's matrix)."""
     result = []
     for first in range(0, len(matrix), block):

@@ -10,8 +10,8 @@ from onnx import helper, numpy_helper
 from two_operators import append_again
 
 from lzu_export.errors import LzuError
+from lzu_export.graph.dialect import DEFAULT_BLOCKS
 from lzu_export.graph.lowering.resample import (
-    BLOCK,
     KINDS,
     Kind,
     bands,
@@ -139,11 +139,32 @@ def test_banded_needs_fewer_multiplications_than_dense() -> None:
     assert weights("banded") < 0.5 * weights("matmul")
 
 
+def products(model: onnx.ModelProto) -> list[tuple[int, ...]]:
+    """Return the shapes of the constant matrices, in the order of their products."""
+    tensors = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    nodes = [node for node in model.graph.node if node.op_type == "MatMul"]
+    return [tensors[name] for node in nodes for name in node.input if name in tensors]
+
+
+def test_a_target_says_how_many_rows_and_columns_a_block_has() -> None:
+    rows, cols = random_tables(0, (50, 90), (50, 90))
+    model = warp_model((1, 2, 50, 90), rows, cols)
+    passes = [lower_resample({"warped": "banded"}, (20, 40)), fold_constants()]
+    lowered, _ = run_passes(model, passes)
+    found = products(lowered)
+    # Of equal cost, the columns come first; blocks are 40, 40 and 10 columns, then 20, 20, 10 rows.
+    assert [shape[1] for shape in found[:3]] == [40, 40, 10]
+    assert [shape[0] for shape in found[3:]] == [20, 20, 10]
+    x = np.random.default_rng(1).standard_normal((1, 2, 50, 90)).astype(np.float32)
+    got, expected = run_onnx(lowered, x=x)["warped"], run_onnx(model, x=x)["warped"]
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
-    n_out=st.integers(1, 3 * BLOCK),
-    block=st.sampled_from([1, 7, BLOCK]),
+    n_out=st.integers(1, 3 * DEFAULT_BLOCKS[0]),
+    block=st.sampled_from([1, 7, DEFAULT_BLOCKS[0]]),
 )
 def test_bands_put_together_are_the_matrix(seed: int, n_out: int, block: int) -> None:
     generator = np.random.default_rng(seed)
