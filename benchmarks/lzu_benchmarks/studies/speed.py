@@ -10,12 +10,13 @@ and reported as ratios, because absolute times depend on the machine.
 import json
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import onnx
@@ -61,6 +62,19 @@ CASES = {
         "nuscenes", "FCOS3D-R50, 900x1600", (SAME_LATTICE, "postprocess.score_threshold=0.99")
     ),
 }
+
+
+class Rounds(NamedTuple):
+    """Number of rounds in which models take turns."""
+
+    least: int = 15
+    """Smallest number, and the number that is added at a time."""
+    most: int = 15
+    """Largest number."""
+    width: float = 0.01
+    """Width of the ratios' 95 % intervals that is certain enough."""
+
+
 DEMO_SALIENCY = Path(__file__).resolve().parents[3] / "lzu_export/demo/det/saliency.npy"
 ADAPTIVE = ("warp.boxes=100",)
 CALIBRATION_FRAMES = 16
@@ -115,20 +129,30 @@ def precisions(case: Case, out: Path) -> dict[str, Any]:
     return {**done, "rows": rows}
 
 
-def interleaved(runs: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Time `runs` interleaved after one warmup, so that clock drift affects all alike; seconds."""
+def interleaved(runs: Mapping[str, Callable[[], Any]], plan: Rounds) -> dict[str, list[float]]:
+    """Time `runs` interleaved after one warmup, so that clock drift affects all alike; seconds.
+
+    Rounds are added until the ratios that `compared` returns are as certain as the plan wants.
+    """
     for run in runs.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return times
+    while True:
+        for _ in range(plan.least):
+            for name, run in runs.items():
+                start = time.perf_counter()
+                run()
+                times[name].append(time.perf_counter() - start)
+        done = len(next(iter(times.values())))
+        widest = max(
+            each["ratio"]["high"] - each["ratio"]["low"] for each in compared(times).values()
+        )
+        print(f"{done} rounds: intervals up to {widest:.3f} wide", file=sys.stderr, flush=True)
+        if widest <= plan.width or done + plan.least > plan.most:
+            return times
 
 
-def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
+def whole_model(bundles: Mapping[str, Path], plan: Rounds) -> dict[str, Any]:
     """Time each bundle from frame to prediction, with its ratios to both uniform models.
 
     The uniform models are one with OpenCV's resize and one with the same sampler.
@@ -137,7 +161,7 @@ def whole_model(bundles: Mapping[str, Path], rounds: int) -> dict[str, Any]:
     recipe = next(iter(predictors.values())).recipe
     camera_frame = noise_camera_frame(recipe, seed=0)
     runs = {name: (lambda p=each: p.run([camera_frame])) for name, each in predictors.items()}
-    return compared(interleaved(runs, rounds))
+    return compared(interleaved(runs, plan))
 
 
 def compared(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
@@ -177,7 +201,7 @@ def unzoom_lowerings(bundle: Path, rounds: int) -> dict[str, float]:
     return {kind: 1e3 * sum(seconds[i :: len(lowerings)]) for i, kind in enumerate(lowerings)}
 
 
-def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
+def measure(case: Case, out: Path, plan: Rounds) -> dict[str, Any]:
     """Measure all figures of a task."""
     exported = {
         "fixed": export(case, out, "fixed"),
@@ -201,13 +225,13 @@ def measure(case: Case, out: Path, rounds: int) -> dict[str, Any]:
     return {
         "machine": hardware.identity(),
         "title": case.title,
-        "rounds": rounds,
+        "rounds": plan.least,
         "export": exported["fixed"],
         "precisions": precisions(case, out),
-        "whole_model": whole_model(bundles, rounds),
-        "unzoom": unzoom_lowerings(fixed, 3 * rounds),
+        "whole_model": whole_model(bundles, plan),
+        "unzoom": unzoom_lowerings(fixed, 3 * plan.least),
         "import_and_load": import_and_load(fixed, 5),
-        "adaptive": None if adaptive is None else costs(adaptive, out / "kernels", rounds),
+        "adaptive": None if adaptive is None else costs(adaptive, out / "kernels", plan.least),
     }
 
 
@@ -281,11 +305,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = study_parser(__file__, __doc__)
     parser.add_argument("--task", choices=sorted(CASES), default="det")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--rounds", type=int, default=Rounds.least, help="least number of rounds of whole models"
+    )
+    parser.add_argument(
+        "--most-rounds", type=int, default=90, help="rounds after which no more are added"
+    )
+    parser.add_argument(
+        "--width", type=float, default=Rounds.width, help="add rounds until intervals are so narrow"
+    )
     add_json(parser)
     given = parser.parse_args(arguments)
     out = given.out / given.task
-    result = measure(CASES[given.task], out, given.rounds)
+    result = measure(CASES[given.task], out, Rounds(given.rounds, given.most_rounds, given.width))
     (out / "speed.json").write_text(json.dumps(result, indent=2) + "\n")
     print_result(given.json, result, result["machine"], *tables(result))
 

@@ -7,7 +7,8 @@ pytest.importorskip("torch", reason="exporting needs torch")
 
 from rich.console import Console
 
-from lzu_benchmarks.studies.speed import compared, tables
+from lzu_benchmarks.studies import speed
+from lzu_benchmarks.studies.speed import Rounds, compared, interleaved, tables
 
 RESIZED, SAME = "uniform, OpenCV resize", "uniform, same sampler"
 
@@ -51,3 +52,18 @@ def test_the_table_prints_the_interval() -> None:
     ratio = whole["adaptive"]["ratio"]
     assert f"{ratio['value']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]" in text
     assert "95 % interval" in text
+
+
+@pytest.mark.parametrize(("spread", "rounds"), [(0.0, 5), (0.2, 20)])
+def test_rounds_are_added_until_the_ratios_are_certain(
+    monkeypatch: pytest.MonkeyPatch, spread: float, rounds: int
+) -> None:
+    """The clock is a stand-in: a run takes a second, give or take the spread."""
+    noise, now = np.random.default_rng(0), [0.0]
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
+
+    def run() -> None:
+        now[0] += 1 + spread * noise.standard_normal()
+
+    found = interleaved(dict.fromkeys((RESIZED, SAME), run), Rounds(5, 24, 0.01))
+    assert {len(each) for each in found.values()} == {rounds}
