@@ -119,8 +119,9 @@ train-det: environment ## train both demonstration detectors from rendered scene
 train-adaptive: environment ## train the adaptive demonstration detector, beside those of train-det
 	@$(BIN)/python -m lzu_benchmarks.train.adaptive --out lzu_export/demo/det
 
-train-rivals: environment ## train what a user might take instead of a warp (hours, resumes): larger inputs, a crop, tiles
-	@$(BIN)/python -m lzu_benchmarks.rivals.train --out "$$OUT/rivals" --work "$$OUT/train-rivals"
+train-rivals: environment ## train what a user might take instead of a warp (hours, resumes): larger inputs, a crop, tiles; TASK (det, seg)
+	@folder=rivals; [ "$$TASK" = det ] || folder="rivals-$$TASK"; $(BIN)/python -m lzu_benchmarks.rivals.train \
+	  --task "$$TASK" --out "$$OUT/$$folder" --work "$$OUT/train-$$folder"
 
 train-seg: environment ## train the demonstration models of segmentation
 	@$(BIN)/python -m lzu_benchmarks.train.seg --out lzu_export/demo/seg

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lzu_benchmarks.rivals.networks import TASKS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -142,6 +144,17 @@ def test_bundles_are_one_folder_or_several(checkout: Path) -> None:
     assert _words(checkout, "bench", "BUNDLES=out/three out/four") == two
     all_three = [*start, "--bundles", "out/four", "out/one two", "out/three"]
     assert _words(checkout, "bench", "BUNDLES=out/*") == all_three
+
+
+@pytest.mark.parametrize(("task", "folder"), [("det", "rivals"), ("seg", "rivals-seg")])
+def test_rivals_of_a_task_have_a_folder_of_their_own(
+    task: str, folder: str, checkout: Path
+) -> None:
+    """`bench` looks for the weights there, see `RivalTask.folder`."""
+    start = ["-m", "lzu_benchmarks.rivals.train", "--task", task]
+    places = ["--out", f"build/{folder}", "--work", f"build/train-{folder}"]
+    assert _words(checkout, "train-rivals", f"TASK={task}") == [*start, *places]
+    assert TASKS[task].folder == folder
 
 
 @pytest.mark.parametrize("value", ["q;touch TRAP", "$(shell touch TRAP)", "it's a"])

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.text import Text
@@ -41,8 +41,8 @@ from lzu_export.support.tables import Column, grid, notes
 from lzu_export.support.terminal import Terminal, print_json, say, show
 from lzu_export.targets.registry import DEFAULT_TARGET, refuse_idle
 
-RIVALS_OF = "det-demo"
-"""Recipe of the models that rivals are trained for."""
+if TYPE_CHECKING:
+    from lzu_benchmarks.rivals.networks import RivalTask
 
 
 def bench(given: Options) -> tuple[Report, Path]:
@@ -54,7 +54,7 @@ def bench(given: Options) -> tuple[Report, Path]:
     """
     report = Reporter()
     if given.rivals:
-        _refuse_rivals(given)
+        _rival_task(given)
     if given.bundles:
         _refuse_exports(given)
     folders = given.bundles or _export(given)
@@ -208,8 +208,10 @@ def _ablation(given: Options, bundles: Any, store: Store, report: Reporter) -> A
 def _rivals(given: Options, store: Store, report: Reporter) -> Rivals:
     from lzu_benchmarks.bench.rivals import compare_rivals
 
+    task = _rival_task(given)
     return compare_rivals(
-        given.out / "rivals",
+        task,
+        given.out / task.folder,
         store,
         frames=given.frames,
         plan=given.plan,
@@ -218,13 +220,18 @@ def _rivals(given: Options, store: Store, report: Reporter) -> Rivals:
     )
 
 
-def _refuse_rivals(given: Options) -> None:
-    """Reject a comparison with rivals of other models than the demonstration's detectors."""
-    if given.bundles or load_recipe(given.recipe).name != RIVALS_OF:
+def _rival_task(given: Options) -> "RivalTask":
+    """Return the task whose rivals are compared; refuse other models than the demonstration's."""
+    from lzu_benchmarks.rivals.networks import TASKS
+
+    recipe = load_recipe(given.recipe)
+    task = TASKS.get(recipe.task)
+    if given.bundles or task is None or recipe.name != load_recipe(task.name).name:
         raise LzuError(
             "--rivals compares networks that are trained on the demonstration's streets; give the "
-            "recipe det, without --bundles"
+            f"recipe {' or '.join(TASKS)}, without --bundles"
         )
+    return task
 
 
 def _variants(results: Sequence[Any]) -> list[str]:

@@ -119,7 +119,8 @@ class Options:
         int, _report_option(help="Number of frames that score the grid; 0: none.")
     ] = 64
     rivals: Annotated[
-        bool, _report_option("--rivals", help="Compare with larger inputs, a crop and tiles (det).")
+        bool,
+        _report_option("--rivals", help="Compare with larger inputs, a crop, tiles (det, seg)."),
     ] = False
     again: Annotated[bool, _report_option("--again", help="Measure everything again.")] = False
     as_json: Json = False

@@ -1,6 +1,6 @@
 """Compare a warp with what a user might take instead: accuracy, operations and time of each.
 
-Every network is exported, and the FP32 engine, as `load` opens it, finds the boxes that are scored.
+Every network is exported, and the FP32 engine, as `load` opens it, finds what is scored.
 What each network and seed found is kept in a file of its own, so that an interrupted comparison
 goes on where it stopped.
 """
@@ -17,10 +17,12 @@ from typing import Any
 
 from lzu_benchmarks.bench.compare import flops_of
 from lzu_benchmarks.bench.contender import PACKAGE, Contender, Store
+from lzu_benchmarks.bench.rival_scores import SCORES, Key
 from lzu_benchmarks.demo.dataset import DemoDataset, open_demo
-from lzu_benchmarks.report.schema import Found, FrameBoxes, RivalRow, Rivals, Spread
+from lzu_benchmarks.report.schema import RivalRow, Rivals, Spread
 from lzu_benchmarks.rivals.networks import (
-    NETWORKS,
+    Budget,
+    RivalTask,
     Weights,
     band_record,
     chosen_band,
@@ -31,11 +33,10 @@ from lzu_benchmarks.rivals.networks import (
 from lzu_benchmarks.rivals.rivals import BASE, OURS, RIVALS, Rival, finder
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.metrics.bootstrap import Interval
-from lzu_export.evaluation.metrics.coco import Evaluation, bootstrap_ap_differences
 from lzu_export.evaluation.resume import key_of
 from lzu_export.recipes.sections import Window
 from lzu_export.runtime import load
-from lzu_export.runtime.detector import Detector
+from lzu_export.runtime.predictor import FramePredictor
 from lzu_export.support.interleave import Plan, Subject, Timings, ratio, take_turns
 from lzu_export.support.interpreter import run_module
 from lzu_export.support.progress import Reporter
@@ -44,7 +45,8 @@ from lzu_export.targets.registry import DEFAULT_TARGET
 
 TIMED = 16
 """Number of frames that are timed in turn."""
-COMMAND = "python -m lzu_benchmarks.rivals.train --out {}"
+TRAINING = "lzu_benchmarks.rivals.train"
+"""Module that trains the networks; it needs torch."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Entry:
 
 
 def compare_rivals(
+    task: RivalTask,
     folder: Path,
     store: Store,
     *,
@@ -79,6 +82,7 @@ def compare_rivals(
     """Compare every rival whose networks are trained, or ship; name the others.
 
     Args:
+        task: the task that is compared.
         folder: folder of the trained weights, and of their bundles.
         store: storage of results.
         frames: largest number of frames that are scored; all by default.
@@ -89,32 +93,33 @@ def compare_rivals(
     Raises:
         LzuError: an export fails, the weights are not comparable, or a file cannot be written.
     """
-    weights, band = weights_in(folder), chosen_band(folder)
-    why = {rival.name: _why_not(rival, weights) for rival in RIVALS}
-    chosen = [rival for rival in RIVALS if not why[rival.name]]
-    wanted = {name for rival in chosen for name in rival.networks}
+    weights, band = weights_in(folder, task), chosen_band(folder)
+    why = {rival.name: _why_not(rival, weights) for rival in RIVALS[task.name]}
+    chosen = [rival for rival in RIVALS[task.name] if not why[rival.name]]
+    wanted = {each.name for rival in chosen for each in rival.networks}
     bundles = {
-        (each.network, each.seed): exported(each, folder, band, report)
+        (each.network, each.seed): exported(task, each, folder, band, report)
         for each in weights
         if each.network in wanted
     }
     entries = [Entry(rival, _by_seed(rival, bundles)) for rival in chosen]
     dataset = open_demo("val", frames, whole=True)  # FOVEA follows each sequence
     found = {
-        (entry.rival.name, seed): found_by(entry, seed, band, dataset, store, threads, report)
+        (entry.rival.name, seed): found_by(task, entry, seed, band, dataset, store, threads, report)
         for entry in entries
         for seed in entry.bundles
     }
     with report.working("intervals"):
-        accuracy = intervals_of(found, dataset)
+        accuracy = intervals_of(task, found, dataset)
     with report.working("latency of the rivals"):
         times = timed(entries, band, plan, threads)
     record = band_record(folder)
     return Rivals(
+        metrics=SCORES[task.name].metrics,
         frames=len(dataset),
         budget=str(weights[0].budget),
         rule=None if record is None else record["rule"],
-        command=COMMAND.format(folder),
+        command=_training(task, folder, weights[0].budget),
         rows=tuple(
             RivalRow(
                 name=entry.rival.name,
@@ -132,14 +137,23 @@ def compare_rivals(
     )
 
 
+def _training(task: RivalTask, folder: Path, budget: Budget) -> str:
+    """Return the command that trains what a folder lacks."""
+    command = f"python -m {TRAINING} --task {task.name} --out {folder}"
+    if budget != task.full:
+        command += f" --epochs {budget.epochs:g} --sequences {budget.sequences}"
+    return command
+
+
 def _why_not(rival: Rival, weights: Sequence[Weights]) -> str:
     """Return why a rival cannot be compared; empty if it can."""
     if rival.by_sahi and find_spec("sahi") is None:
         return "needs the extra sahi"
-    lacking = missing(rival.networks, weights)
+    names = [each.name for each in rival.networks]
+    lacking = missing(names, weights)
     if lacking:
         return f"not trained: {', '.join(lacking)}"
-    seeds = [{each.seed for each in weights if each.network == name} for name in rival.networks]
+    seeds = [{each.seed for each in weights if each.network == name} for name in names]
     return "" if set.intersection(*seeds) else "its networks have no seed in common"
 
 
@@ -147,24 +161,27 @@ def _by_seed(
     rival: Rival, bundles: Mapping[tuple[str, int], Contender]
 ) -> dict[int, dict[str, Contender]]:
     """Return the bundles of the seeds that all networks of a rival have."""
-    seeds = [{seed for name, seed in bundles if name == wanted} for wanted in rival.networks]
+    names = [each.name for each in rival.networks]
+    seeds = [{seed for name, seed in bundles if name == wanted} for wanted in names]
     return {
-        seed: {name: bundles[name, seed] for name in rival.networks}
+        seed: {name: bundles[name, seed] for name in names}
         for seed in sorted(set.intersection(*seeds))
     }
 
 
-def exported(weights: Weights, folder: Path, band: Window | None, report: Reporter) -> Contender:
+def exported(
+    task: RivalTask, weights: Weights, folder: Path, band: Window | None, report: Reporter
+) -> Contender:
     """Export the FP32 engine of some weights, unless it is there; return its bundle.
 
     Raises:
         LzuError: the export fails.
     """
-    network = NETWORKS[weights.network]
+    network = task.networks[weights.network]
     out = folder / "bundles" / weights.name
-    changes = overrides(network, network.views(band))
+    changes = overrides(network, band)
     changes |= {"calibration.frames": "null", "evaluation.dataset": "null"}
-    command = run_module("lzu_export", "export", "det", "--out", str(out), "--json")
+    command = run_module("lzu_export", "export", task.name, "--out", str(out), "--json")
     command += ["--precision", "fp32", "--target", DEFAULT_TARGET]
     command += ["--variant", network.variant, "--checkpoint", str(weights.path)]
     for key, value in changes.items():
@@ -173,13 +190,13 @@ def exported(weights: Weights, folder: Path, band: Window | None, report: Report
         done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise LzuError(f"the export of {weights.path} failed, as said above; train it again")
-    (manifest,) = out.glob("det/*/manifest.json")
+    (manifest,) = out.glob(f"{task.name}/*/manifest.json")
     return Contender(manifest.parent)
 
 
 def opened(
     bundles: Mapping[str, Contender], threads: int | None, stack: ExitStack
-) -> dict[str, Detector]:
+) -> dict[str, FramePredictor[Any]]:
     """Open the bundles by name; `stack` closes them."""
     made: dict[str, Any] = {
         name: stack.enter_context(load(each.folder, threads=threads))
@@ -189,6 +206,7 @@ def opened(
 
 
 def found_by(
+    task: RivalTask,
     entry: Entry,
     seed: int,
     band: Window | None,
@@ -196,54 +214,50 @@ def found_by(
     store: Store,
     threads: int | None,
     report: Reporter,
-) -> Found:
+) -> Any:
     """Return what a rival finds in every frame, from the store if nothing changed."""
     bundles = entry.bundles[seed]
     files = {name: each.manifest.files for name, each in bundles.items()}
     key = key_of(files, len(dataset), band and band.model_dump(), source_digest(PACKAGE / "rivals"))
     title = f"{entry.rival.name}, seed {seed}"
 
-    def find_all() -> Found:
-        boxes = []
+    scores = SCORES[task.name]()
+
+    def find_all() -> Any:
         with ExitStack() as stack, report.steps(title, len(dataset)) as advance:
-            detectors = opened(bundles, threads, stack)
-            find = finder(entry.rival, detectors, band)
-            sequence = None
-            for sample in dataset:
-                if sample.sequence_id != sequence:  # boxes are fed back within a sequence only
-                    sequence = sample.sequence_id
-                    for each in detectors.values():
+            predictors = opened(bundles, threads, stack)
+            find = finder(entry.rival, predictors, band)
+            last = None
+            for number, sequence, frame in dataset.rendered():
+                if sequence != last:  # boxes are fed back within a sequence only
+                    last = sequence
+                    for each in predictors.values():
                         each.reset()
-                boxes.append(FrameBoxes.of(find(sample.image), sample.frame_id))
+                scores.add(number, sequence, frame, find(frame.image))
                 advance(1)
-        return Found(key=key, boxes=tuple(boxes))
+        return scores.result(key)
 
     name = "-".join("".join(c if c.isalnum() else " " for c in entry.rival.name).split())
-    return store.get(f"rival-{name}-{seed}", key, Found, find_all)
+    return store.get(f"rival-{name}-{seed}", key, scores.stored, find_all)
 
 
 def intervals_of(
-    found: Mapping[tuple[str, int], Found], dataset: DemoDataset
+    task: RivalTask, found: Mapping[Key, Any], dataset: DemoDataset
 ) -> dict[str, dict[str, dict[str, Spread]]]:
-    """Return AP and AP by size of each rival, averaged over seeds, and what it is over `OURS`.
+    """Return the metrics of each rival, averaged over seeds, and what they are over `OURS`.
 
     Intervals are over sequences, which are drawn alike for all rivals.
     """
-    truth = dataset.coco_ground_truth()
-    models: dict[Any, Evaluation] = {
-        key: Evaluation(truth, each.to_coco()) for key, each in found.items()
-    }
-    models[None] = Evaluation(truth, [])  # whose AP is 0, so that a difference is the AP itself
     names = dict.fromkeys(name for name, _ in found)
     seeds = {name: [seed for of, seed in found if of == name] for name in names}
-    pairs: dict[Any, list[Any]] = {
+    pairs: dict[tuple[str, str], list[tuple[Key | None, Key]]] = {
         (name, "metrics"): [(None, (name, seed)) for seed in seeds[name]] for name in names
     }
     for name in names:
         both = sorted(set(seeds[name]) & set(seeds.get(OURS, [])))
         if name != OURS and both:
             pairs[name, "over"] = [((OURS, seed), (name, seed)) for seed in both]
-    spreads = bootstrap_ap_differences(truth, models, pairs)
+    spreads = SCORES[task.name].differences(found, pairs, dataset)
     made: dict[str, dict[str, dict[str, Spread]]] = {n: {"metrics": {}, "over": {}} for n in names}
     for (name, kind), columns in spreads.items():
         made[name][kind] = {column: _spread(each) for column, each in columns.items()}
@@ -257,7 +271,7 @@ def _spread(interval: Interval) -> Spread:
 def timed(
     entries: Sequence[Entry], band: Window | None, plan: Plan, threads: int | None
 ) -> dict[str, Timings]:
-    """Time every rival interleaved, from a frame to its detections, with the first seed."""
+    """Time every rival interleaved, from a frame to what is found, with the first seed."""
     images = [sample.image for sample in islice(open_demo("val", TIMED), TIMED)]
 
     def subject(find: Callable[[Any], Any]) -> Subject:
@@ -266,6 +280,6 @@ def timed(
     with ExitStack() as stack:
         subjects = {}
         for entry in entries:
-            detectors = opened(next(iter(entry.bundles.values())), threads, stack)
-            subjects[entry.rival.name] = subject(finder(entry.rival, detectors, band))
+            predictors = opened(next(iter(entry.bundles.values())), threads, stack)
+            subjects[entry.rival.name] = subject(finder(entry.rival, predictors, band))
         return take_turns(subjects, plan)

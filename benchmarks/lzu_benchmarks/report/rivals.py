@@ -1,7 +1,5 @@
 """Show the comparison with what a user might take instead of a warp: table, notes, chart."""
 
-from collections.abc import Sequence
-
 from rich.console import Group
 from rich.text import Text
 
@@ -11,7 +9,11 @@ from lzu_benchmarks.report.schema import RivalRow, Rivals, Spread
 from lzu_benchmarks.report.trade_off import Point, trade_off
 from lzu_export.support.tables import Column, grid, notes
 
-SIZES = ("AP_small", "AP_medium", "AP_large")
+
+def headings(rivals: Rivals) -> list[str]:
+    """Return the titles of the metrics' columns: the metric's name, then those of its parts."""
+    metric, *parts = rivals.metrics
+    return [metric, *(name.removeprefix(f"{metric}_") for name in parts)]
 
 
 def spread_text(spread: Spread | None, *, sign: bool = False) -> str:
@@ -22,21 +24,24 @@ def spread_text(spread: Spread | None, *, sign: bool = False) -> str:
     return f"{spread.value:{form}} [{spread.low:{form}}, {spread.high:{form}}]"
 
 
-def best(rows: Sequence[RivalRow]) -> list[bool]:
-    """Return whether each row is on the Pareto front of AP over operations."""
-    kept = front([(row.gflop, row.metrics["AP"].value) for row in rows])
-    return [i in kept for i in range(len(rows))]
+def best(rivals: Rivals) -> list[bool]:
+    """Return whether each row is on the Pareto front of the metric over operations."""
+    metric = rivals.metrics[0]
+    kept = front([(row.gflop, row.metrics[metric].value) for row in rivals.rows])
+    return [i in kept for i in range(len(rivals.rows))]
 
 
 def rivals_table(rivals: Rivals) -> Group:
     """Return the table that the command prints; rows on the Pareto front are bold."""
-    headings = ("AP", "[95 %]", *(name.removeprefix("AP_") for name in SIZES), "GFLOP", "time")
-    columns = [Column("instead", left=True), *map(Column, headings), Column("seeds")]
+    metric, *parts = rivals.metrics
+    first, *others = headings(rivals)
+    columns = [Column("instead", left=True)]
+    columns += map(Column, (first, "[95 %]", *others, "GFLOP", "time", "seeds"))
     lines = []
-    for row, kept in zip(rivals.rows, best(rivals.rows), strict=True):
-        score = row.metrics["AP"]
+    for row, kept in zip(rivals.rows, best(rivals), strict=True):
+        score = row.metrics[metric]
         cells = [row.name, number(score.value), f"{score.low:.1f}, {score.high:.1f}"]
-        cells += [number(row.metrics[name].value, 1) for name in SIZES]
+        cells += [number(row.metrics[name].value, 1) for name in parts]
         cells += [number(row.gflop), number(row.ratio.value) if row.ratio else NOTHING]
         style = "bold" if kept else ""
         lines.append([Text(each, style) for each in (*cells, str(len(row.seeds)))])
@@ -59,29 +64,30 @@ def rival_notes(rivals: Rivals) -> list[str]:
 
 
 def rivals_figure(rivals: Rivals) -> dict[str, str]:
-    """Draw AP against operations and against time, on a screen and on a phone."""
+    """Draw the metric against operations and against time, on a screen and on a phone."""
+    metric = rivals.metrics[0]
     drawn: dict[str, str] = {}
     costs = {"flops": ("GFLOP a frame, computed", "GFLOP"), "time": ("ms a frame", "ms")}
     for cost, (axis, unit) in costs.items():
-        points = [_point(row, cost, unit) for row in rivals.rows]
+        points = [_point(row, metric, cost, unit) for row in rivals.rows]
         name = f"rivals-{cost}"
         both = trade_off(
             points,
             name=name,
             x=axis,
-            y="AP (points)",
-            description=f"AP of rivals against {unit}",
+            y=f"{metric} (points)",
+            description=f"{metric} of rivals against {unit}",
             joined=False,
         )
         drawn |= {f"{name}-{flavour}": each for flavour, each in both.items()}
     return drawn
 
 
-def _point(row: RivalRow, cost: str, unit: str) -> Point:
-    score = row.metrics["AP"]
+def _point(row: RivalRow, metric: str, cost: str, unit: str) -> Point:
+    score = row.metrics[metric]
     span = (score.low, score.high)
     value = row.gflop if cost == "flops" else row.milliseconds
-    tip = [row.name, f"{number(score.value)} AP{spanned(span)}", f"{number(value)} {unit}"]
+    tip = [row.name, f"{number(score.value)} {metric}{spanned(span)}", f"{number(value)} {unit}"]
     tip.append(f"{row.passes} passes, {len(row.seeds)} seeds")
     if row.ratio is not None:
         tip.append(f"{ratio_text(row.ratio)} times the time of uniform")

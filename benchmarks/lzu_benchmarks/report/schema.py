@@ -15,7 +15,6 @@ from lzu_benchmarks.harness.latency_results import EngineLatency, LatencyRun
 from lzu_export.errors import readable_os_errors
 from lzu_export.manifest.resampled import Resampled
 from lzu_export.manifest.schema import Agreement, Lowering, Number, Parity
-from lzu_export.runtime.detector import Detections
 from lzu_export.support.files import write_text
 from lzu_export.support.interleave import Ratio
 from lzu_export.support.section import Section
@@ -237,49 +236,6 @@ class Spread(Section):
     high: Number
 
 
-class FrameBoxes(Section):
-    """Detections in one frame."""
-
-    frame: int
-    """COCO's id of the image."""
-    boxes: tuple[tuple[float, float, float, float], ...]
-    """x1, y1, x2, y2 in pixels of the frame."""
-    scores: tuple[float, ...]
-    labels: tuple[int, ...]
-
-    @classmethod
-    def of(cls, found: Detections, frame: int) -> "FrameBoxes":
-        """Return the detections in the frame with this id."""
-        return cls(
-            frame=frame,
-            boxes=tuple(map(tuple, found.boxes.tolist())),
-            scores=tuple(found.scores.tolist()),
-            labels=tuple(found.labels.tolist()),
-        )
-
-
-class Found(Section):
-    """Detections of one rival and seed in every frame."""
-
-    key: str
-    boxes: tuple[FrameBoxes, ...]
-
-    def to_coco(self) -> list[dict[str, Any]]:
-        """Return the detections as COCO results."""
-        return [
-            {
-                "image_id": each.frame,
-                "category_id": label + 1,
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "score": score,
-            }
-            for each in self.boxes
-            for (x1, y1, x2, y2), score, label in zip(
-                each.boxes, each.scores, each.labels, strict=True
-            )
-        ]
-
-
 class RivalRow(Section):
     """What a user might take, with its accuracy and cost; averaged over seeds."""
 
@@ -289,12 +245,12 @@ class RivalRow(Section):
     """Number of times that a network runs for a frame."""
     seeds: tuple[int, ...]
     metrics: dict[str, Spread]
-    """AP, AP_small, AP_medium, AP_large in points."""
+    """Each metric of the comparison in points."""
     over: dict[str, Spread]
     """The same minus those of LZU's fixed warp, of equal seeds; empty for LZU itself."""
     gflop: float
     milliseconds: float
-    """Median time from a frame to its detections."""
+    """Median time from a frame to what is found in it."""
     ratio: Ratio | None
     """Time over that of uniform, both taken in turns."""
 
@@ -302,6 +258,8 @@ class RivalRow(Section):
 class Rivals(Section):
     """Comparison with what a user might take instead of a warp."""
 
+    metrics: tuple[str, ...]
+    """Names of the metrics, the task's own first, then those of its parts, such as `AP_small`."""
     frames: int
     budget: str
     """Length of every network's training."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from lzu_benchmarks.train.setup import Setup
 from lzu_benchmarks.train.views import Views, views_of
+from lzu_benchmarks.train.windows import parse_tiles
 from lzu_export.errors import LzuError
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.sections import Window
@@ -19,40 +20,35 @@ class Network:
     """What a network of the comparison sees of a frame.
 
     Attributes:
-        variant: variant of its recipe.
+        name: name of the network.
         scale: canvas size over the size of its view.
+        variant: variant of its recipe.
         band: whether the view is the band of the frame that `best_band` chooses.
         tiles: rows and columns of tiles, each of which is a view, such as `2x2`.
     """
 
+    name: str
+    scale: float
     variant: str = "uniform"
-    scale: float = Setup.scale
     band: bool = False
     tiles: str | None = None
 
+    @property
+    def passes(self) -> int:
+        """Number of views of a frame, each of which is a pass."""
+        rows, columns = parse_tiles(self.tiles or "1x1")
+        return rows * columns
+
     def views(self, band: Window | None = None) -> Views:
-        """Return the setup and windows; `band` is the chosen one, for a network that needs it."""
+        """Return a detector's setup and windows.
+
+        `band` is the chosen one, for a network that needs it.
+        """
         window = None
         if self.band:
             assert band is not None, "chosen before its network is used"
             window = (band.x, band.y, band.width, band.height)
         return views_of(replace(Setup(), scale=self.scale), window, self.tiles)
-
-
-ZOOM = 1.5
-"""Scale of the band over that of the uniform canvas."""
-NETWORKS: Mapping[str, Network] = {
-    "uniform": Network(),
-    "fixed": Network("fixed"),
-    "fovea": Network("fovea"),
-    "crop": Network(scale=ZOOM * Setup.scale, band=True),
-    "tiles": Network(tiles="2x2"),
-    "uniform-0.75x": Network(scale=0.75),
-    "uniform-1x": Network(scale=1.0),
-}
-"""Networks by name, cheap ones first."""
-SHIPPED = ("uniform", "fixed", "fovea")
-"""Networks whose weights of seed 0 ship with the task's recipe."""
 
 
 class Budget(NamedTuple):
@@ -65,8 +61,70 @@ class Budget(NamedTuple):
         return f"{self.epochs:g} epochs of {self.sequences} sequences"
 
 
-FULL = Budget(9.0, 1000)
-"""Budget of the shipped weights."""
+@dataclass(frozen=True)
+class RivalTask:
+    """The networks of one task's comparison.
+
+    Attributes:
+        name: name of the task, and of its demonstration's recipe.
+        folder: name of the folder of the weights.
+        full: budget of the shipped weights.
+        networks: networks by name, cheap ones first.
+        shipped: names of the networks whose weights of seed 0 ship with the task's recipe.
+    """
+
+    name: str
+    folder: str
+    full: Budget
+    networks: Mapping[str, Network]
+    shipped: tuple[str, ...]
+
+    @property
+    def scale(self) -> float:
+        """Scale of the uniform network that all others are compared with."""
+        return self.networks["uniform"].scale
+
+    @property
+    def zoom(self) -> float:
+        """Scale of the band over that of the uniform canvas."""
+        return self.networks["crop"].scale / self.scale
+
+
+def _by_name(*networks: Network) -> dict[str, Network]:
+    return {each.name: each for each in networks}
+
+
+DET = RivalTask(
+    "det",
+    "rivals",
+    Budget(9.0, 1000),
+    _by_name(
+        Network("uniform", 0.5),
+        Network("fixed", 0.5, "fixed"),
+        Network("fovea", 0.5, "fovea"),
+        Network("crop", 0.75, band=True),
+        Network("tiles", 0.5, tiles="2x2"),
+        Network("uniform-0.75x", 0.75),
+        Network("uniform-1x", 1.0),
+    ),
+    ("uniform", "fixed", "fovea"),
+)
+SEG = RivalTask(
+    "seg",
+    "rivals-seg",
+    Budget(4.0, 1000),
+    _by_name(
+        Network("uniform", 0.25),
+        Network("fixed", 0.25, "fixed"),
+        Network("crop", 0.35, band=True),
+        Network("uniform-0.375x", 0.375),
+        Network("uniform-0.5x", 0.5),
+        Network("uniform-0.75x", 0.75),
+        Network("uniform-1x", 1.0),
+    ),
+    ("uniform", "fixed"),
+)
+TASKS: Mapping[str, RivalTask] = {each.name: each for each in (DET, SEG)}
 
 
 class Weights(NamedTuple):
@@ -90,35 +148,49 @@ class Weights(NamedTuple):
         return f"{self.network}-{self.seed}"
 
 
-def weights_in(folder: Path) -> list[Weights]:
+def weights_in(folder: Path, task: RivalTask) -> list[Weights]:
     """Return the weights that were trained into a folder, and shipped ones of the same budget.
 
     Raises:
-        LzuError: the folder's weights had different budgets, so that they cannot be compared.
+        LzuError: the folder's weights are of another task, or had different budgets, so that they
+            cannot be compared.
     """
     found = []
-    for name in NETWORKS:
+    for name in task.networks:
         for path in sorted(folder.glob(f"{name}-*.json")):
             record = read_json(path)
             if record.get("network") == name:
+                _check_task(path, record, task)
                 budget = Budget(record["epochs"], record["sequences"])
                 found.append(Weights(name, record["seed"], path.with_suffix(".pth"), budget))
-    budgets = {each.budget for each in found} or {FULL}
+    budgets = {each.budget for each in found} or {task.full}
     if len(budgets) > 1:
         raise LzuError(
             f"{folder} holds weights of {' and of '.join(sorted(map(str, budgets)))}, which are "
             "not comparable; train each budget into a folder of its own"
         )
-    if budgets == {FULL}:
+    if budgets == {task.full}:
         known = {(each.network, each.seed) for each in found}
-        found += [each for each in shipped() if (each.network, 0) not in known]
+        found += [each for each in shipped(task) if (each.network, 0) not in known]
     return found
 
 
-def shipped() -> list[Weights]:
+def _check_task(path: Path, record: Mapping[str, Any], task: RivalTask) -> None:
+    """Refuse weights of another task; the first records were of `det` and did not say so."""
+    trained = record.get("task", DET.name)
+    if trained != task.name:
+        raise LzuError(
+            f"{path} records weights of task {trained}, not {task.name}; give each task a folder "
+            "of its own"
+        )
+
+
+def shipped(task: RivalTask) -> list[Weights]:
     """Return the shipped weights of seed 0."""
-    paths = load_recipe("det").checkpoint
-    return [Weights(name, 0, paths[NETWORKS[name].variant], FULL) for name in SHIPPED]  # type: ignore[index]
+    paths: dict[Any, Path] = dict(load_recipe(task.name).checkpoint)
+    return [
+        Weights(name, 0, paths[task.networks[name].variant], task.full) for name in task.shipped
+    ]
 
 
 def chosen_band(folder: Path) -> Window | None:
@@ -133,11 +205,18 @@ def band_record(folder: Path) -> dict[str, Any] | None:
     return dict(read_json(path)) if path.is_file() else None
 
 
-def write_band(folder: Path, window: Window, share: float) -> dict[str, Any]:
-    """Store the chosen band with the rule that chose it; return the record."""
+def write_band(folder: Path, window: Window, share: float, zoom: float) -> dict[str, Any]:
+    """Store the chosen band with the rule that chose it; return the record.
+
+    Args:
+        folder: folder of the weights.
+        window: the band.
+        share: share of the training boxes that it holds whole.
+        zoom: its scale over the uniform one.
+    """
     record = {
         "window": window.model_dump(),
-        "rule": f"the band of the frame's width at {ZOOM:g} times the uniform scale, as high as "
+        "rule": f"the band of the frame's width at {zoom:g} times the uniform scale, as high as "
         "costs no more than the uniform input, at the rows that hold most training boxes whole",
         "share": share,
     }
@@ -145,14 +224,20 @@ def write_band(folder: Path, window: Window, share: float) -> dict[str, Any]:
     return record
 
 
-def overrides(network: Network, views: Views) -> dict[str, Any]:
-    """Return the settings of the recipe `det` that describe a network."""
-    setup = views.setup
-    changes: dict[str, Any] = {"variant": network.variant, "scale": setup.scale}
-    if setup.window is not None:
-        changes["crop"] = setup.window.model_dump()
-    if views.windows is not None:
-        changes["source"] = list(setup.source)
+def overrides(network: Network, band: Window | None) -> dict[str, Any]:
+    """Return the settings of its task's recipe that describe a network.
+
+    Args:
+        network: the network.
+        band: the chosen band, for a network that needs it.
+    """
+    changes: dict[str, Any] = {"variant": network.variant, "scale": network.scale}
+    if network.band:
+        assert band is not None, "chosen before its network is used"
+        changes["crop"] = band.model_dump()
+    if network.tiles is not None:
+        setup = network.views().setup
+        changes |= {"source": list(setup.source), "scale": setup.scale}
     return changes
 
 

@@ -1,18 +1,19 @@
-"""What is compared: one or several networks, and how their boxes become those of the frame."""
+"""What is compared: one or several networks, and how they find what is in a frame."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from lzu_benchmarks.rivals.networks import NETWORKS
+from lzu_benchmarks.rivals.networks import DET, SEG, Network, RivalTask
 from lzu_benchmarks.rivals.slicing import SETTINGS, sliced
-from lzu_benchmarks.train.windows import Size
 from lzu_export.inputs.frame import Frame
 from lzu_export.recipes.sections import Window
 from lzu_export.runtime.detector import Detections, Detector, Kept
 from lzu_export.runtime.postprocessing.views import merge_boxes
+from lzu_export.runtime.predictor import FramePredictor
+from lzu_export.runtime.segmenter import Segmentation
 
 
 @dataclass(frozen=True)
@@ -21,65 +22,115 @@ class Rival:
 
     Attributes:
         name: title of the row.
-        networks: names of its networks, in the order of their views.
-        by_sahi: whether SAHI cuts the frame for the last network and merges all boxes.
+        networks: its networks, in the order of their views.
     """
 
     name: str
-    networks: tuple[str, ...]
-    by_sahi: bool = False
+    networks: tuple[Network, ...]
+
+    @property
+    def by_sahi(self) -> bool:
+        """Whether SAHI cuts the frame for the last network and merges all boxes."""
+        return self.networks[-1].tiles is not None
 
     @property
     def variant(self) -> str:
         """Variant of the first network, which sees the whole frame if any does."""
-        return NETWORKS[self.networks[0]].variant
+        return self.networks[0].variant
 
     @property
     def passes(self) -> dict[str, int]:
         """Number of passes of each network for a frame."""
-        windows = {name: NETWORKS[name].tiles for name in self.networks}
-        return {name: int(np.prod(_counts(tiles))) for name, tiles in windows.items()}
+        return {each.name: each.passes for each in self.networks}
 
 
-def _counts(tiles: str | None) -> Size:
-    rows, columns = (tiles or "1x1").split("x")
-    return int(rows), int(columns)
+def _rivals(task: RivalTask, rows: Mapping[str, Sequence[str]]) -> tuple[Rival, ...]:
+    return tuple(
+        Rival(name, tuple(task.networks[each] for each in names)) for name, names in rows.items()
+    )
 
 
 BASE, OURS = "uniform", "LZU, fixed"
 """Rows that times, and that accuracies, are compared with."""
-RIVALS = (
-    Rival(BASE, ("uniform",)),
-    Rival("static crop", ("crop",)),
-    Rival("FOVEA", ("fovea",)),
-    Rival(OURS, ("fixed",)),
-    Rival("crop + full", ("uniform", "crop")),
-    Rival("crop + LZU", ("fixed", "crop")),
-    Rival("uniform 0.75x", ("uniform-0.75x",)),
-    Rival("uniform 1x", ("uniform-1x",)),
-    Rival("tiles + full (SAHI)", ("uniform", "tiles"), by_sahi=True),
-)
-"""Rows in the order of their cost."""
+RIVALS: Mapping[str, tuple[Rival, ...]] = {
+    "det": _rivals(
+        DET,
+        {
+            BASE: ["uniform"],
+            "static crop": ["crop"],
+            "FOVEA": ["fovea"],
+            OURS: ["fixed"],
+            "crop + full": ["uniform", "crop"],
+            "crop + LZU": ["fixed", "crop"],
+            "uniform 0.75x": ["uniform-0.75x"],
+            "uniform 1x": ["uniform-1x"],
+            "tiles + full (SAHI)": ["uniform", "tiles"],
+        },
+    ),
+    # A crop alone has no label outside of its window, and the mean IoU is over the whole frame.
+    # FOVEA and SAHI map and merge boxes; neither makes a label map.
+    "seg": _rivals(
+        SEG,
+        {
+            BASE: ["uniform"],
+            OURS: ["fixed"],
+            "crop + full": ["uniform", "crop"],
+            "crop + LZU": ["fixed", "crop"],
+            "uniform 0.375x": ["uniform-0.375x"],
+            "uniform 0.5x": ["uniform-0.5x"],
+            "uniform 0.75x": ["uniform-0.75x"],
+            "uniform 1x": ["uniform-1x"],
+        },
+    ),
+}
+"""Rows of each task in the order of their cost."""
 
-Find = Callable[[Frame], Detections]
-"""Function from a frame to the detections in it."""
+Find = Callable[[Frame], Any]
+"""Function from a frame to what is found in it: `Detections` or a `Segmentation`."""
 
 
-def finder(rival: Rival, detectors: Mapping[str, Detector], band: Window | None) -> Find:
+def finder(
+    rival: Rival, predictors: Mapping[str, FramePredictor[Any]], band: Window | None
+) -> Find:
     """Return the function that finds what a rival finds.
 
     Args:
         rival: the row.
-        detectors: opened bundle of each of its networks.
+        predictors: opened bundle of each of its networks.
         band: window of the static crop.
     """
-    opened = [detectors[name] for name in rival.networks]
+    opened: list[Any] = [predictors[each.name] for each in rival.networks]
     if rival.by_sahi:
         return _by_sahi(opened)
     if len(opened) == 1:
         return opened[0]
-    windows = [band if NETWORKS[name].band else None for name in rival.networks]
-    return lambda frame: merged([each(frame) for each in opened], windows, opened[0])
+    windows = [band if each.band else None for each in rival.networks]
+
+    def find(frame: Frame) -> Any:
+        found = [each(frame) for each in opened]
+        if isinstance(found[0], Segmentation):
+            return overlaid(found, windows)
+        return merged(found, windows, opened[0])
+
+    return find
+
+
+def overlaid(found: Sequence[Segmentation], windows: Sequence[Window | None]) -> Segmentation:
+    """Lay the label maps of several views over one another.
+
+    Inside of a window its view's labels hold, outside of all windows those of the first view.
+
+    Args:
+        found: label maps of each view, of the whole frame; the first is the frame's.
+        windows: window of each view; None is the whole frame.
+    """
+    labels = found[0].labels.copy()
+    for each, window in zip(found, windows, strict=True):
+        if window is not None:
+            rows = slice(window.y, window.y + window.height)
+            columns = slice(window.x, window.x + window.width)
+            labels[rows, columns] = each.labels[rows, columns]
+    return replace(found[0], labels=labels, logits=None)
 
 
 def merged(

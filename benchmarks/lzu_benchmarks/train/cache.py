@@ -23,7 +23,7 @@ from lzu_benchmarks.train.setup import Matrices, Setup, zoom
 from lzu_benchmarks.train.windows import seen_in
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.sections import Window
-from lzu_export.runtime.preprocess import sampler
+from lzu_export.runtime.preprocess import cut, sampler
 from lzu_export.tasks.warps import make_warp
 from lzu_export.warp.box_saliency import box_saliency
 
@@ -62,7 +62,7 @@ class ZoomedFrames(ABC):
 
     Args:
         folder: folder of all caches.
-        recipes: recipe of each variant; they may differ in their warp only.
+        recipes: recipe of each variant, all of the same source.
         keys: keys of the frames.
         processes: number of rendering processes.
     """
@@ -84,9 +84,10 @@ class ZoomedFrames(ABC):
     ) -> None:
         zooms: dict[str, Any] = {v: make_warp(recipe).zoom for v, recipe in recipes.items()}
         tables = [table.tobytes() for zoom in zooms.values() for table in zoom]
-        self.folder = keyed_folder(folder, repr((list(zooms), keys)).encode(), *tables)
+        seen = {variant: cut(recipe) for variant, recipe in recipes.items()}
+        self.folder = keyed_folder(folder, repr((seen, keys)).encode(), *tables)
         self.keys = keys
-        self.recipe = next(iter(recipes.values()))  # of which only the warp differs
+        self.recipes = recipes
         if not (self.folder / self.DONE).exists():
             self._make(zooms, processes)
 
@@ -103,14 +104,17 @@ class ZoomedFrames(ABC):
         return loaded
 
     def _make(self, zooms: Mapping[str, Any], processes: int) -> None:
-        recipe = self.recipe
         self.folder.mkdir(parents=True, exist_ok=True)
-        shapes = {variant: (*recipe.canvas, 3) for variant in zooms}
-        for name, shape in (shapes | dict.fromkeys(self.MAPS, recipe.source)).items():
+        shapes = {variant: (*recipe.canvas, 3) for variant, recipe in self.recipes.items()}
+        source = next(iter(self.recipes.values())).source
+        for name, shape in (shapes | dict.fromkeys(self.MAPS, source)).items():
             np.lib.format.open_memmap(
                 self.folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=(len(self), *shape)
             )
-        samplers = {variant: sampler(zoom, recipe.picture) for variant, zoom in zooms.items()}
+        samplers = {
+            variant: (cut(recipe), sampler(zooms[variant], recipe.picture))
+            for variant, recipe in self.recipes.items()
+        }
         jobs = [
             (self.folder, samplers, self.MAPS, self.COLLECTED, start, keys)
             for start, keys in parts(self.keys)
@@ -141,8 +145,9 @@ def _store(
     for place, frame in enumerate(rendered(keys), start):
         for name in maps:
             files[name][place] = getattr(frame, name)
-        for variant, sample in samplers.items():
-            files[variant][place] = np.rint(sample(frame.image)).clip(0, 255).astype(np.uint8)
+        for variant, (seen, sample) in samplers.items():
+            zoomed = np.rint(sample(frame.image[seen]))
+            files[variant][place] = zoomed.clip(0, 255).astype(np.uint8)
         found.append({name: getattr(frame, name) for name in collected})
     return found
 

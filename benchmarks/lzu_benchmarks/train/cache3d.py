@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lzu_benchmarks.harness.workers import workers
 from lzu_benchmarks.train.cache import Key, ZoomedFrames, parts, rendered
 from lzu_benchmarks.train.targets3d import LEARNT_DEPTH, Truth
+from lzu_export.recipes import Recipe
 
 ARRAYS = ("boxes", "boxes3d", "classes", "ignore")
 
@@ -42,6 +43,11 @@ class FrameCache(ZoomedFrames):
 
     DONE = "truth.npz"
     COLLECTED = (*ARRAYS, "intrinsics")
+
+    @property
+    def recipe(self) -> Recipe:
+        """Recipe of a variant; the others have the same canvas."""
+        return next(iter(self.recipes.values()))
 
     @property
     def canvas(self) -> tuple[int, int]:

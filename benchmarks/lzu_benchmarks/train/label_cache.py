@@ -39,8 +39,9 @@ class LabelCache(ZoomedFrames):
     """Frames as every variant samples them, made on first use and then memory-mapped.
 
     Args:
-        folder: folder of all caches; a frame takes about 230 kB, and 43 kB more per variant.
-        recipes: recipe of each variant; they may differ in their warp only.
+        folder: folder of all caches; a frame takes about 230 kB, and 43 kB more per variant
+            at 0.25x.
+        recipes: recipe of each variant, all of the same source.
         keys: keys of the frames.
         processes: number of rendering processes.
     """

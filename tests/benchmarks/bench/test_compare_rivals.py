@@ -11,20 +11,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lzu_benchmarks.bench import command
+from lzu_benchmarks.bench import command, rival_scores
 from lzu_benchmarks.bench import rivals as compare
 from lzu_benchmarks.bench.contender import Store
 from lzu_benchmarks.bench.options import parse
+from lzu_benchmarks.bench.rival_scores import BoxScores, FoundBoxes, FrameBoxes, LabelScores
 from lzu_benchmarks.demo.dataset import open_demo
 from lzu_benchmarks.report.page import contents_of, context_of, render
 from lzu_benchmarks.report.rivals import best, rival_notes, rivals_table, spread_text
-from lzu_benchmarks.report.schema import Found, FrameBoxes, RivalRow, Rivals, Spread
-from lzu_benchmarks.rivals.networks import write_band
+from lzu_benchmarks.report.schema import RivalRow, Rivals, Spread
+from lzu_benchmarks.rivals.networks import DET, SEG, Budget, RivalTask, write_band
 from lzu_benchmarks.rivals.rivals import OURS, RIVALS, finder, merged
+from lzu_benchmarks.scenes import LABELS
 from lzu_export.errors import LzuError
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.sections import Window
 from lzu_export.runtime.detector import Detections
+from lzu_export.runtime.segmenter import Segmentation
 from lzu_export.support.interleave import Plan, Ratio
 from lzu_export.support.progress import Reporter
 from lzu_export.support.terminal import Terminal
@@ -43,15 +46,15 @@ def detections(*boxes: tuple[float, ...]) -> Detections:
 
 
 class Stub:
-    """A detector that finds given boxes, and counts."""
+    """A predictor that finds what it is given, and counts."""
 
-    def __init__(self, find: Callable[[NDArray[np.uint8]], Detections]) -> None:
+    def __init__(self, find: Callable[[NDArray[np.uint8]], Any]) -> None:
         self.find, self.recipe, self.resets, self.calls = find, RECIPE, 0, 0
 
     def reset(self) -> None:
         self.resets += 1
 
-    def __call__(self, frame: NDArray[np.uint8]) -> Detections:
+    def __call__(self, frame: NDArray[np.uint8]) -> Any:
         self.calls += 1
         return self.find(frame)
 
@@ -62,7 +65,7 @@ def test_boxes_of_the_crop_stand_beside_those_of_the_frame() -> None:
     crop: Any = Stub(
         lambda _: detections((10, 150, 50, 191), (300, 200, 400, 270), (5, 120, 9, 124))
     )
-    (rival,) = (each for each in RIVALS if each.name == "crop + full")
+    (rival,) = (each for each in RIVALS["det"] if each.name == "crop + full")
     find = finder(rival, {"uniform": whole, "crop": crop}, BAND)
     found = find(np.zeros((360, 640, 3), np.uint8))
     assert sorted(found.boxes[:, 0].tolist()) == [5, 10, 300]
@@ -72,7 +75,7 @@ def test_boxes_of_the_crop_stand_beside_those_of_the_frame() -> None:
 
 
 def test_passes_are_counted() -> None:
-    passes = {each.name: sum(each.passes.values()) for each in RIVALS}
+    passes = {each.name: sum(each.passes.values()) for each in RIVALS["det"]}
     assert passes[OURS] == passes["uniform 1x"] == 1
     assert passes["crop + LZU"] == 2
     assert passes["tiles + full (SAHI)"] == 5
@@ -95,8 +98,14 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Stub]:
         return Stub(find)
 
     made = {"uniform": finds(2), "fixed": finds(1), "fovea": finds(3)}
+    stand_in(monkeypatch, made)
+    return made
 
-    def exported(weights: Any, *_: Any) -> Any:
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, made: dict[str, Stub]) -> None:
+    """Put predictors by name in place of exported networks."""
+
+    def exported(_task: Any, weights: Any, *_: Any) -> Any:
         manifest = SimpleNamespace(files={"engine": weights.name})
         return SimpleNamespace(name=weights.network, manifest=manifest)
 
@@ -106,30 +115,28 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> dict[str, Stub]:
     )
     monkeypatch.setattr(compare, "flops_of", lambda bundle: SimpleNamespace(total=1_240_000_000))
     monkeypatch.setattr(compare, "find_spec", lambda _: None)
-    real = compare.bootstrap_ap_differences
-    monkeypatch.setattr(
-        compare, "bootstrap_ap_differences", lambda *given: real(*given, resamples=20)
-    )
-    return made
+    monkeypatch.setattr(rival_scores, "RESAMPLES", 20)
 
 
-def compared(folder: Path, **changes: Any) -> Rivals:
+def compared(folder: Path, task: RivalTask = DET, **changes: Any) -> Rivals:
     options: dict[str, Any] = {
         "frames": 16, "plan": Plan(queries=1, block=1, warmup_queries=1, warmup_seconds=0),
         "threads": 1, "report": Reporter(quiet=True), **changes,
     }  # fmt: skip
-    return compare.compare_rivals(folder, Store(folder / "results"), **options)
+    return compare.compare_rivals(task, folder, Store(folder / "results"), **options)
 
 
 def test_rows_without_weights_are_named_and_not_shown(
     stubs: dict[str, Stub], tmp_path: Path
 ) -> None:
-    write_band(tmp_path, BAND, 0.95)
+    write_band(tmp_path, BAND, 0.95, 1.5)
     found = compared(tmp_path)
     assert [row.name for row in found.rows] == ["uniform", "FOVEA", OURS]
     assert found.missing["static crop"] == "not trained: crop"
     assert found.missing["tiles + full (SAHI)"] == "needs the extra sahi"
-    assert set(found.missing) == {each.name for each in RIVALS} - {row.name for row in found.rows}
+    assert set(found.missing) == {each.name for each in RIVALS["det"]} - {
+        row.name for row in found.rows
+    }
     uniform, _, ours = found.rows
     assert ours.metrics["AP"].value == pytest.approx(100)
     assert uniform.over["AP"].value == pytest.approx(uniform.metrics["AP"].value - 100)
@@ -155,14 +162,70 @@ def test_what_was_found_is_not_searched_again(stubs: dict[str, Stub], tmp_path: 
     assert (tmp_path / "results" / "rival-uniform-0.json").is_file()
 
 
+def test_what_is_missing_is_trained_as_long_as_what_is_there(tmp_path: Path) -> None:
+    command = compare._training(SEG, tmp_path, Budget(3.0, 140))
+    assert command.endswith(f"--task seg --out {tmp_path} --epochs 3 --sequences 140")
+
+
 def test_found_boxes_survive_their_file() -> None:
     boxes = FrameBoxes.of(detections((0.1, 2, 3.3, 4)), 7)
-    found = Found(key="k", boxes=(boxes,))
-    again = Found.model_validate_json(found.model_dump_json())
+    found = FoundBoxes(key="k", boxes=(boxes,))
+    again = FoundBoxes.model_validate_json(found.model_dump_json())
     assert again == found
     (each,) = again.to_coco()
     assert (each["image_id"], each["category_id"]) == (7, 1)
     assert each["bbox"][2] == pytest.approx(3.2, rel=1e-6)
+
+
+def maps(labels: NDArray[np.uint8]) -> Segmentation:
+    return Segmentation(labels, LABELS)
+
+
+def test_labels_of_the_crop_hold_inside_of_its_window() -> None:
+    whole, crop = (Stub(lambda _, c=c: maps(np.full((360, 640), c, np.uint8))) for c in (2, 5))
+    predictors: Any = {"fixed": whole, "crop": crop}
+    (rival,) = (each for each in RIVALS["seg"] if each.name == "crop + LZU")
+    found = finder(rival, predictors, BAND)(np.zeros((360, 640, 3), np.uint8))
+    expected = np.full((360, 640), 2)
+    expected[100:270] = 5
+    np.testing.assert_array_equal(found.labels, expected)
+    assert rival.passes == {"fixed": 1, "crop": 1}
+
+
+def test_label_maps_are_compared_by_the_metric_s_bands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """LZU is right everywhere, uniform wrong in the upper third only."""
+    scored = open_demo("val", 16, whole=True)
+    truth = {frame.image.tobytes(): frame.labels for _, _, frame in scored.rendered()}
+
+    def sees(wrong: int) -> Stub:
+        def find(frame: NDArray[np.uint8]) -> Segmentation:
+            labels = truth.get(frame.tobytes(), np.zeros((360, 640), np.uint8)).copy()
+            labels[:wrong] = (labels[:wrong] + 1) % len(LABELS)
+            return maps(labels)
+
+        return Stub(find)
+
+    stand_in(monkeypatch, {"uniform": sees(120), "fixed": sees(0)})
+    found = compared(tmp_path, SEG)
+    assert found.metrics == LabelScores.metrics
+    assert [row.name for row in found.rows] == ["uniform", OURS]
+    assert found.missing["crop + LZU"] == "not trained: crop"
+    uniform, ours = found.rows
+    assert {each.value for each in ours.metrics.values()} == {100}
+    assert uniform.metrics["mIoU_upper"].value == 0
+    assert uniform.metrics["mIoU_middle"].value == uniform.metrics["mIoU_lower"].value == 100
+    assert 0 < uniform.metrics["mIoU"].low <= uniform.metrics["mIoU"].high < 100
+    assert uniform.over["mIoU"].value == pytest.approx(uniform.metrics["mIoU"].value - 100)
+    assert found.command.endswith(f"--task seg --out {tmp_path}")
+    assert compared(tmp_path, SEG).rows[0].metrics == uniform.metrics
+    terminal = Terminal(file=io.StringIO(), width=80)
+    terminal.print(rivals_table(found))
+    assert isinstance(terminal.file, io.StringIO)
+    text = terminal.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "boundary" in text
 
 
 def row(name: str, ap: float, gflop: float) -> RivalRow:
@@ -182,6 +245,7 @@ def row(name: str, ap: float, gflop: float) -> RivalRow:
 
 
 SAMPLE = Rivals(
+    metrics=BoxScores.metrics,
     frames=512,
     budget="9 epochs of 1000 sequences",
     rule="the best band",
@@ -192,7 +256,7 @@ SAMPLE = Rivals(
 
 
 def test_the_table_fits_and_marks_the_front() -> None:
-    assert best(SAMPLE.rows) == [False, True, False]
+    assert best(SAMPLE) == [False, True, False]
     terminal = Terminal(file=io.StringIO(), width=80)
     terminal.print(rivals_table(SAMPLE))
     assert isinstance(terminal.file, io.StringIO)
@@ -222,7 +286,7 @@ def test_the_page_and_markdown_show_the_rows(tmp_path: Path) -> None:
     assert json.loads(report.model_dump_json())["rivals"]["rows"][1]["passes"] == 2
 
 
-@pytest.mark.parametrize("words", [["seg", "--rivals"], ["det", "--rivals", "--bundles", "a"]])
+@pytest.mark.parametrize("words", [["det3d", "--rivals"], ["det", "--rivals", "--bundles", "a"]])
 def test_rivals_of_other_models_are_refused(words: list[str]) -> None:
-    with pytest.raises(LzuError, match="give the recipe det, without --bundles"):
+    with pytest.raises(LzuError, match="give the recipe det or seg, without --bundles"):
         command.bench(parse(words))
