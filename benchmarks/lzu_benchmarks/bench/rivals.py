@@ -119,6 +119,7 @@ def compare_rivals(
         frames=len(dataset),
         budget=str(weights[0].budget),
         rule=None if record is None else record["rule"],
+        merging=task.merging,
         command=_training(task, folder, weights[0].budget),
         rows=tuple(
             RivalRow(

@@ -57,6 +57,7 @@ def rival_notes(rivals: Rivals) -> list[str]:
     ]
     if rivals.rule is not None:
         told.append(f"Static crop: {rivals.rule}.")
+    told.append(f"{rivals.merging}.")
     told += [f"{name} is not measured: {why}." for name, why in rivals.missing.items()]
     if any(why.startswith("not trained") for why in rivals.missing.values()):
         told.append(f"`{rivals.command}` trains what is missing.")

@@ -265,6 +265,8 @@ class Rivals(Section):
     """Length of every network's training."""
     rule: str | None
     """Rule that chose the static crop; None if none is chosen."""
+    merging: str
+    """How results of several views become those of the frame."""
     command: str
     """Command that trains what is missing."""
     rows: tuple[RivalRow, ...]

@@ -71,6 +71,7 @@ class RivalTask:
         full: budget of the shipped weights.
         networks: networks by name, cheap ones first.
         shipped: names of the networks whose weights of seed 0 ship with the task's recipe.
+        merging: sentence on how results of several views become those of the frame.
     """
 
     name: str
@@ -78,6 +79,7 @@ class RivalTask:
     full: Budget
     networks: Mapping[str, Network]
     shipped: tuple[str, ...]
+    merging: str
 
     @property
     def scale(self) -> float:
@@ -108,6 +110,7 @@ DET = RivalTask(
         Network("uniform-1x", 1.0),
     ),
     ("uniform", "fixed", "fovea"),
+    "Boxes of several views are suppressed together, after those that an inner edge of a view cuts",
 )
 SEG = RivalTask(
     "seg",
@@ -123,6 +126,7 @@ SEG = RivalTask(
         Network("uniform-1x", 1.0),
     ),
     ("uniform", "fixed"),
+    "Beside another network, the crop gives the labels inside its window, the other all others",
 )
 TASKS: Mapping[str, RivalTask] = {each.name: each for each in (DET, SEG)}
 

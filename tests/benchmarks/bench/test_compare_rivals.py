@@ -249,6 +249,7 @@ SAMPLE = Rivals(
     frames=512,
     budget="9 epochs of 1000 sequences",
     rule="the best band",
+    merging="boxes are merged",
     command="train them",
     rows=(row("uniform", 36, 1.24), row("a crop", 39, 1.2), row("<tiles>", 38, 6)),
     missing={"uniform 1x": "not trained: uniform-1x"},
@@ -264,6 +265,7 @@ def test_the_table_fits_and_marks_the_front() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "39.00" in text
     assert "uniform 1x is not measured: not trained: uniform-1x." in " ".join(text.split())
+    assert "boxes are merged." in rival_notes(SAMPLE)
     assert rival_notes(SAMPLE)[-1] == "`train them` trains what is missing."
     assert spread_text(SAMPLE.rows[0].over["AP"], sign=True) == "-2.50 [-3.00, -2.00]"
 
