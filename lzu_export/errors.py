@@ -4,6 +4,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lzu_export.support.checkout import option
+
 
 class LzuError(Exception):
     """A problem that the user can fix.
@@ -27,14 +29,15 @@ def readable_os_errors(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        other = f"choose another folder ({option('out')})"
         remedy = {
             errno.ENOSPC: "the disk is full; free space and run again, finished stages are kept",
             errno.EDQUOT: "the disk quota is used up; free space and run again",
-            errno.EACCES: "permission is denied; make the folder writable or choose another (OUT)",
-            errno.EPERM: "the operation is not permitted; choose another folder (OUT)",
-            errno.EROFS: "the file system is read-only; choose another folder (OUT)",
-            errno.EEXIST: "a file is in the way of the output folder; choose another folder (OUT)",
-            errno.ENOTDIR: "part of the path is a file; choose another folder (OUT)",
+            errno.EACCES: f"permission is denied; make the folder writable or {other}",
+            errno.EPERM: f"the operation is not permitted; {other}",
+            errno.EROFS: f"the file system is read-only; {other}",
+            errno.EEXIST: f"a file is in the way of the output folder; {other}",
+            errno.ENOTDIR: f"part of the path is a file; {other}",
         }.get(error.errno or 0, f"{_reason(error)}; fix that and run again")
         raise LzuError(f"{what} cannot be written: {remedy}") from error
 

@@ -29,6 +29,9 @@ settings.register_profile("any-machine", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("any-machine")
 
+# Below `make test` as without it, remedies name options and not the Makefile's variables.
+os.environ.pop("MAKELEVEL", None)
+
 # Tests start many programs, and without compiled modules each compiles the whole package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

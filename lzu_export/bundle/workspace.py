@@ -20,6 +20,7 @@ from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.manifest.schema import FILE as MANIFEST_FILE
 from lzu_export.manifest.schema import LIMIT, Digest, FileName, Manifest, write_manifest
 from lzu_export.manifest.seal import SEAL
+from lzu_export.support.checkout import option
 from lzu_export.support.files import parse_json, read_bytes, write_text
 from lzu_export.support.files.hashes import sha256
 
@@ -187,19 +188,21 @@ def check_place(final: Path) -> None:
     if not final.exists():
         return
     if not final.is_dir():
-        raise LzuError(f"{final} is no folder; move it away, or choose another folder (OUT)")
+        raise LzuError(
+            f"{final} is no folder; move it away, or choose another folder ({option('out')})"
+        )
     names = {path.name for path in final.iterdir()}
     if names and MANIFEST_FILE not in names:
         raise LzuError(
             f"{final} is there and is no bundle: it has no {MANIFEST_FILE}; move it away, or "
-            "choose another folder (OUT)"
+            f"choose another folder ({option('out')})"
         )
     known = _listed(final)
     for name in sorted(names - known):
         if not OF_BUNDLES.fullmatch(name) or not _is_file(final / name):
             raise LzuError(
                 f"{final} holds {name}, which no export wrote and which would be removed; move it "
-                "away, or choose another folder (OUT)"
+                f"away, or choose another folder ({option('out')})"
             )
 
 
@@ -271,7 +274,8 @@ def _locked(path: Path, final: Path) -> IO[bytes]:
         except BlockingIOError as error:
             lock.close()
             raise LzuError(
-                f"another export of {final} is running; wait for it, or choose another folder (OUT)"
+                f"another export of {final} is running; wait for it, or choose another folder "
+                f"({option('out')})"
             ) from error
         with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(lock.fileno())):

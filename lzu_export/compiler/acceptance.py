@@ -6,6 +6,7 @@ from lzu_export.errors import LzuError
 from lzu_export.manifest.comparison import Deviation, Parity
 from lzu_export.manifest.schema import Accuracy, Untrained
 from lzu_export.recipes import Recipe
+from lzu_export.support.checkout import option
 
 REFERENCE_LOSS = 1.0
 """Points by which PyTorch may score less than a recipe's reference on the whole data set."""
@@ -32,8 +33,8 @@ def refuse_deviation(
     precision = parity.precision
     if parity.limit is not None:
         remedy = (
-            "see the lowerings with --verbose, try SET=lowering.zoom=banded, or raise "
-            "tolerances.probe if so much is acceptable"
+            f"see the lowerings with --verbose, try {option('set', 'lowering.zoom=banded')}, or "
+            "raise tolerances.probe if so much is acceptable"
         )
     else:
         remedy = f"{advice()}; or {_tolerate(first, precision)} if so much is acceptable"

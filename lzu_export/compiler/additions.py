@@ -21,6 +21,7 @@ from lzu_export.manifest.schema import (
 )
 from lzu_export.recipes import Recipe
 from lzu_export.recipes.targets import exported_targets
+from lzu_export.support.checkout import option
 from lzu_export.targets.base import PRECISIONS
 from lzu_export.targets.registry import find, known
 
@@ -54,14 +55,14 @@ def check_additions(recipe: Recipe, asked: Recipe, final: Path) -> None:
     """
     needs = ""
     if "int8" in set(recipe.precision) - set(asked.precision) and asked.calibration.frames is None:
-        needs = "int8, whose ranges need frames: give them, too (--calibration, FRAMES)"
+        needs = f"int8, whose ranges need frames: give them, too ({option('calibration')})"
     for name in recipe.targets:
         if name not in asked.targets and find(name).version() is None:
             needs = f"engines for {name}: install it (pip install 'lzu-export[{find(name).extra}]')"
     if needs:
         raise LzuError(
-            f"{final} has {needs}, or export into another folder (--out, OUT): this export would "
-            "remove them"
+            f"{final} has {needs}, or export into another folder ({option('out')}): this export "
+            "would remove them"
         )
 
 
@@ -100,8 +101,8 @@ def refuse_to_lose(before: Manifest | None, canonical: str, final: Path) -> None
         listed = ", ".join(each.file for each in engines)
         raise LzuError(
             f"{final} holds {listed}, built on a device from another graph, which this export "
-            "would remove; export into another folder (--out, OUT), or replace them with --force "
-            "(FORCE=1) and build them again"
+            f"would remove; export into another folder ({option('out')}), or replace "
+            f"them with {option('force')} and build them again"
         )
 
 

@@ -7,6 +7,7 @@ from lzu_export.evaluation.datasets import EvaluationSet
 from lzu_export.evaluation.evaluate import evaluate
 from lzu_export.manifest.schema import Accuracy
 from lzu_export.runtime.predictor import Predictor
+from lzu_export.support.checkout import option
 from lzu_export.support.progress import Reporter
 from lzu_export.tasks.agreement import Agreements
 from lzu_export.tasks.predictors import make_predictor
@@ -44,7 +45,7 @@ def parity_advice(
         alone = ", since what is not INT8 is FP16, which fails alone"
     return (
         f"{cause}no list of layers in higher_precision.{trials.key} was found to cure it{alone}: "
-        f"leave {trials.precision} out of PRECISION{_other_methods(trials)}"
+        f"leave {trials.precision} out of {option('precision')}{_other_methods(trials)}"
     )
 
 
@@ -97,7 +98,7 @@ def accuracy_advice(
         if passes(0):
             return (
                 f"{which} pass, so that no list of layers could be tried on them: export with "
-                "PRECISION=fp32 and let `lzu-export sensitivity BUNDLE --frames "
+                f"{option('precision', 'fp32')} and let `lzu-export sensitivity BUNDLE --frames "
                 f"{accuracy.frames}` find those to keep higher (higher_precision.{trials.key})"
             )
     costliest = f"{_named(ranking[0])} costs most on the reference frames; " if ranking else ""
@@ -108,7 +109,7 @@ def accuracy_advice(
     return (
         f"{costliest}keeping up to {len(tries[-1])} layers higher "
         f"(higher_precision.{trials.key}) did not cure {which}: "
-        f"leave {precision} out of PRECISION{_other_methods(trials)}"
+        f"leave {precision} out of {option('precision')}{_other_methods(trials)}"
     )
 
 

@@ -1,6 +1,7 @@
 """Targets and precisions of a recipe that are possible on this machine."""
 
 from lzu_export.recipes import Recipe
+from lzu_export.support.checkout import option
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.registry import DEFAULT_TARGET, find
 
@@ -22,5 +23,6 @@ def with_frames(recipe: Recipe, report: Reporter) -> Recipe:
     kept = tuple(each for each in recipe.precision if each != "int8")
     if recipe.calibration.frames is not None or not kept or kept == recipe.precision:
         return recipe
-    report.note("  int8 is left out: it needs frames of the training set (FRAMES=folder)")
+    frames = option("calibration", "FOLDER")
+    report.note(f"  int8 is left out: it needs frames of the training set ({frames})")
     return recipe.model_copy(update={"precision": kept})

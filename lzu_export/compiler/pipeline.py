@@ -42,6 +42,7 @@ from lzu_export.recipes import Recipe
 from lzu_export.recipes.generic import GenericRecipe
 from lzu_export.recipes.kernel_limits import check_kernels
 from lzu_export.recipes.load import default_recipe
+from lzu_export.support.checkout import option
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.registry import DEFAULT_TARGET, find, runs_anywhere
@@ -263,7 +264,8 @@ def _check_inputs(recipe: Recipe) -> None:
     if path is None and recipe.random_weights is None:
         raise LzuError(
             f"recipe {recipe.name} has no checkpoint for the variant {recipe.variant}; give one "
-            "(CHECKPOINT=file), or RANDOM_WEIGHTS=0 to time an untrained network"
+            f"({option('checkpoint', 'FILE')}), or {option('random-weights', '0')} to time an "
+            "untrained network"
         )
     if path is not None:
         check_checkpoint(path)

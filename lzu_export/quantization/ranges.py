@@ -17,6 +17,7 @@ from lzu_export.inputs.frame_sources import FrameList, open_frames
 from lzu_export.quantization.calibration import calibrate, check_cache, read_cache
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import CameraFrame
+from lzu_export.support.checkout import option
 from lzu_export.support.progress import Reporter
 from lzu_export.support.session import Arrays, Session
 from lzu_export.support.version import VERSION
@@ -38,7 +39,8 @@ def recipe_frames(recipe: Recipe) -> FrameList:
     if settings.frames is None:
         raise LzuError(
             "INT8 needs frames to measure ranges on: name some of the training set "
-            "(FRAMES=folder, calibration.frames), or leave int8 out of PRECISION"
+            f"({option('calibration', 'FOLDER')}, calibration.frames), or leave int8 out of "
+            f"{option('precision')}"
         )
     return open_frames(settings.frames, count=settings.count, seed=settings.seed)
 

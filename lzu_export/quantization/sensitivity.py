@@ -41,6 +41,7 @@ from lzu_export.quantization.recalibrate import (
     outside,
     ranges_at_hand,
 )
+from lzu_export.support.checkout import option
 from lzu_export.support.plots import check_matplotlib
 from lzu_export.support.progress import Reporter
 from lzu_export.support.provenance import PACKAGE, source_digest
@@ -219,7 +220,9 @@ def _layers(opened: Float32Bundle, bundle: Path) -> tuple[str, ...]:
     """Return all layers that INT8 supports, in the order of the network."""
     layers = tuple(place(gs.import_onnx(opened.model)).layers)
     if not layers:
-        raise LzuError(f"{bundle} has no layer that INT8 can take; leave int8 out of PRECISION")
+        raise LzuError(
+            f"{bundle} has no layer that INT8 can take; leave int8 out of {option('precision')}"
+        )
     return layers
 
 

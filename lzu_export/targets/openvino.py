@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.graph.dialect import PRODUCTS, Dialect
 from lzu_export.manifest.schema import SHIPPED_NOTE
+from lzu_export.support.checkout import option
 from lzu_export.support.session import CLOSED, Arrays, Session, TensorSpec, check_inputs
 from lzu_export.targets.base import Target
 
@@ -155,7 +156,7 @@ class OpenVino(Target):
         """Return the sentence for a machine that lacks the library, with the remedy."""
         return (
             f"{self.title} is not installed; pip install 'lzu-export[{self.extra}]', or leave "
-            f"{self.name} out of TARGET"
+            f"{self.name} out of {option('target')}"
         )
 
     def note(self, precision: str) -> str:

@@ -22,6 +22,7 @@ from lzu_export.graph.passes import drop_unused_inputs, keep_outputs, run_passes
 from lzu_export.graph.probe import probe_largest
 from lzu_export.graph.quantize import place, quantise
 from lzu_export.recipes.schema import HigherPrecision
+from lzu_export.support.checkout import option
 from lzu_export.support.session import Arrays
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from lzu_export.targets.onnxruntime_target import DIALECT, ROUNDED
@@ -65,7 +66,7 @@ def int8_graph(
     if not placement.layers:
         raise LzuError(
             "no layer is left for INT8: all are predictions, deformable or kept by "
-            "higher_precision.int8; leave int8 out of PRECISION"
+            f"higher_precision.int8; leave int8 out of {option('precision')}"
         )
     quantised, _ = run_passes(model, [quantise(placement, ranges)])
     kept = stay_high(gs.import_onnx(quantised), keep.fp16)

@@ -148,14 +148,16 @@ def test_an_output_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     message = refusal(lambda: export(quick(inputs), tmp_path / "file"))
-    assert "part of the path is a file; choose another folder (OUT)" in message
+    assert "part of the path is a file; choose another folder (--out)" in message
 
     def denied(*_: Any, **__: Any) -> Any:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", denied)
     message = refusal(lambda: export(quick(inputs), tmp_path / "other"))
-    assert "permission is denied; make the folder writable or choose another" in message
+    assert (
+        "permission is denied; make the folder writable or choose another folder (--out)" in message
+    )
 
 
 def test_inputs_are_refused_before_any_work(inputs: Path, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_where_no_list_cures_that_is_said(exported: Outcome) -> None:
     tried, row = trials(exported, model, "int8", snr=150.0)
     said = parity_advice(tried, row, [row], QUIET)
     assert "no list of layers in higher_precision.int8 was found to cure it, since what" in said
-    assert "leave int8 out of PRECISION, try another calibration.method than max" in said
+    assert "leave int8 out of --precision, try another calibration.method than max" in said
     assert "with higher_precision" not in said
 
 

@@ -1,10 +1,11 @@
-"""Find the user's cache folder, and keep a record of the files that this user built."""
+"""Find the user's cache folder and what was built there, and record what this user built."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from lzu_export.errors import LzuError
+from lzu_export.support import checkout
 from lzu_export.support.files.reading import read_text
 from lzu_export.support.files.writing import write_text
 
@@ -24,6 +25,21 @@ def user_folder() -> Path | None:
     with suppress(RuntimeError, KeyError):
         return Path.home() / ".cache" / "lzu_export"
     return None
+
+
+def build_folder(name: str = "plugins") -> Path | None:
+    """Return the folder where plugins are built by default; None without a home.
+
+    Args:
+        name: name of the build: `plugins`, or `plugins-aarch64` for another machine.
+
+    Returns:
+        `build/NAME` of a checkout, as of its Makefile; otherwise `NAME` in the user's folder.
+    """
+    if checkout.in_checkout():
+        return checkout.CHECKOUT / "build" / name
+    folder = user_folder()
+    return None if folder is None else folder.absolute() / name
 
 
 def was_built_here(digest: str) -> bool:

@@ -11,6 +11,7 @@ import onnx
 
 from lzu_export.errors import LzuError
 from lzu_export.ops.contract import DOMAIN
+from lzu_export.support.checkout import option
 from lzu_export.support.session import TensorSpec
 from lzu_export.targets.tensorrt.log import NAME_LIBRARY, PLUGIN, product
 
@@ -179,7 +180,7 @@ def check_quantised(trt: Any, network: Any, model: onnx.ModelProto) -> int:
         if name not in convolutions:
             raise LzuError(
                 f"{product(trt)} parsed no convolution {name}, which is meant for INT8; leave int8 "
-                "out of PRECISION"
+                f"out of {option('precision')}"
             )
         for i, what in enumerate(("data", "weights")):
             tensor = convolutions[name].get_input(i)
@@ -188,7 +189,7 @@ def check_quantised(trt: Any, network: Any, model: onnx.ModelProto) -> int:
                 raise LzuError(
                     f"the {what} of the convolution {name} come from no dequantisation in the "
                     f"network that {product(trt)} parsed: it would not run in INT8; leave int8 out "
-                    "of PRECISION, or keep its layer higher (higher_precision.int8)"
+                    f"of {option('precision')}, or keep its layer higher (higher_precision.int8)"
                 )
     return len(meant)
 

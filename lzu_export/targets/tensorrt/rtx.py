@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lzu_export.errors import ElsewhereError, LzuError
+from lzu_export.support.checkout import option
 from lzu_export.targets.tensorrt.log import logger_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ PROVIDER = "onnxruntime_ep_nv_tensorrt_rtx"
 """Module of the provider for ONNX Runtime, see `targets.provider_library`."""
 MISSING = (
     "TensorRT-RTX is not installed; pip install 'lzu-export[rtx]' on Linux x86-64, or leave "
-    "tensorrt-rtx out of TARGET"
+    f"tensorrt-rtx out of {option('target')}"
 )
 
 

@@ -4,6 +4,7 @@ import difflib
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
+from lzu_export.support.checkout import option
 from lzu_export.tasks.warps.sources import KnotSource
 from lzu_export.warp.saliency import Array, softmax_saliency
 
@@ -36,7 +37,7 @@ class LearnedLogits(KnotSource):
         if path is None:
             raise LzuError(
                 f"warp.logits {name} is a tensor of the checkpoint, but variant {recipe.variant} "
-                "has none; give one (CHECKPOINT=file), or set warp.saliency instead"
+                f"has none; give one ({option('checkpoint', 'FILE')}), or set warp.saliency instead"
             )
         from lzu_export.models.checkpoint import load_state
 

@@ -2,6 +2,7 @@
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
+from lzu_export.support.checkout import option
 from lzu_export.support.registry import Registry
 from lzu_export.tasks.warps.knots_file import SOURCE as KNOTS_FILE
 from lzu_export.tasks.warps.sources import KnotSource, recipe_knots, refuse_flat
@@ -104,7 +105,7 @@ def fixed_source(recipe: Recipe) -> KnotSource:
     made_from = recipe.warp.made_from
     files = "a .npy map" if made_from is None else f"a .npy map or to {made_from}"
     raise LzuError(
-        "the fixed warp needs a saliency: set warp.saliency (SALIENCY=file) to "
+        f"the fixed warp needs a saliency: set warp.saliency ({option('saliency', 'FILE')}) to "
         f"{files}, or warp.logits to the name of learned ones in the checkpoint"
     )
 
