@@ -28,7 +28,7 @@ header_package='kernel-lens==2.0.1'
 say() { printf '%s\n' "$*" >&2; }
 
 give_up() {
-  say "$1"
+  say "error: $1"
   exit 2
 }
 
@@ -97,13 +97,13 @@ find_cuda() {
   say "no CUDA compiler on this machine: downloading one to $build/cuda (about 130 MB)"
   # shellcheck disable=SC2086
   "$python" -m pip install -q --no-deps --target "$build/cuda" $cuda_packages >&2 || \
-    give_up 'the CUDA compiler could not be downloaded; install a toolkit and name it: make plugins CUDA_HOME=DIR'
+    give_up 'the CUDA compiler could not be downloaded; install a CUDA toolkit and name its directory in CUDA_HOME'
   echo "$build"/cuda/nvidia/cu[0-9]*
 }
 
 find_headers() {
   if [ -n "${TENSORRT_INCLUDE:-}" ]; then
-    [ -f "$TENSORRT_INCLUDE/NvInfer.h" ] || give_up "no NvInfer.h in TENSORRT_INCLUDE=$TENSORRT_INCLUDE"
+    [ -f "$TENSORRT_INCLUDE/NvInfer.h" ] || give_up "no NvInfer.h in TENSORRT_INCLUDE=$TENSORRT_INCLUDE; name the directory that has it"
   fi
   directory=$(header_places | first_with NvInfer.h)
   if [ -n "$directory" ]; then
@@ -112,7 +112,7 @@ find_headers() {
   fi
   say "no TensorRT headers on this machine: downloading those of 10.14 to $build/headers"
   "$python" -m pip download -q --no-deps --dest "$build/headers" "$header_package" >&2 || \
-    give_up 'the headers could not be downloaded; name a directory that has NvInfer.h: make plugins TENSORRT_INCLUDE=DIR'
+    give_up 'the headers of TensorRT could not be downloaded; name the directory of NvInfer.h in TENSORRT_INCLUDE'
   "$python" -m zipfile -e "$build"/headers/kernel_lens-*.whl "$build/headers"
   echo "$build/headers/kernel_lens/include/tensorrt"
 }
@@ -155,9 +155,11 @@ for arch in ${ARCHS:-$wanted}; do
   if printf '%s\n' "$known" | grep -qx "$arch"; then
     codes="$codes -gencode arch=compute_$arch,code=sm_$arch"
     newest=$arch
+  elif [ -n "${ARCHS:-}" ]; then
+    give_up "nvcc in $cuda does not know the compute capability $arch, but $(echo $known)"
   fi
 done
-[ -n "$codes" ] || give_up "nvcc in $cuda knows none of the architectures ${ARCHS:-that are built for}"
+[ -n "$codes" ] || give_up "nvcc in $cuda knows none of the architectures that are built for"
 codes="$codes -gencode arch=compute_$newest,code=compute_$newest"
 
 # These become text of a makefile and of a shell's command lines.

@@ -21,6 +21,7 @@ from lzu_export.cli.groups import with_groups
 from lzu_export.cli.inspect import inspect
 from lzu_export.cli.installed import ALL_ARGUMENTS, installed_commands, passed_on
 from lzu_export.cli.pack import pack
+from lzu_export.cli.plugins import plugins
 from lzu_export.cli.recipes import recipes
 from lzu_export.cli.regress import regress
 from lzu_export.cli.run import run
@@ -36,6 +37,7 @@ COMMANDS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (run, {}),
     (build, {}),
     (derive, {}),
+    (plugins, {}),
     (pack, {}),
     (calibrate, {}),
     (sensitivity, {}),

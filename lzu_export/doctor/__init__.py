@@ -10,6 +10,7 @@ from lzu_export.doctor.machine import Machine, find_gpu, find_home, find_jetpack
 from lzu_export.doctor.packages import find_packages
 from lzu_export.doctor.tools import find_compilers, find_plugins
 from lzu_export.errors import LzuError
+from lzu_export.support.files.places import build_folder
 
 __all__ = ["Ability", "Examination", "Finding", "Machine", "examine", "missing"]
 
@@ -22,14 +23,14 @@ class Examination:
     abilities: list[Ability]
 
 
-def examine(build: Path = Path("build/plugins"), machine: Machine | None = None) -> Examination:
+def examine(build: Path | None = None, machine: Machine | None = None) -> Examination:
     """Look for all software and hardware that exports, engines and plugins need.
 
     Each package is imported in its own process: some abort, and TensorRT and TensorRT for RTX
     cannot be loaded together.
 
     Args:
-        build: directory of `make plugins`.
+        build: folder where plugins are built; by default that of `lzu-export plugins`.
         machine: machine to examine; by default this one.
     """
     machine = machine or Machine()
@@ -38,7 +39,7 @@ def examine(build: Path = Path("build/plugins"), machine: Machine | None = None)
         find_gpu(machine),
         find_home(),
         *find_packages(machine),
-        *find_compilers(machine, build),
+        *find_compilers(machine, build or build_folder() or Path("build/plugins")),
         find_plugins(machine),
     ]
     return Examination(findings, abilities(findings, machine))

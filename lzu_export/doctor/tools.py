@@ -7,16 +7,15 @@ import subprocess
 from pathlib import Path
 
 from lzu_export.doctor.finding import Finding
-from lzu_export.doctor.install import CHECKOUT, make
 from lzu_export.doctor.machine import Machine
 from lzu_export.errors import LzuError
-from lzu_export.runtime.plugin_library import describe_library, library_places
+from lzu_export.runtime.plugin_library import BUILD, describe_library, library_places
+from lzu_export.support.checkout import PLUGINS
 
-FIND_TOOLS = CHECKOUT / "plugins" / "find_tools.sh"
-"""Script that searches for compilers and headers; only a checkout has it."""
-
+FIND_TOOLS = PLUGINS / "find_tools.sh"
+"""Script that searches for compilers and headers."""
 CROSS = {"aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu", "qemu-aarch64": "qemu-user"}
-"""Programs for `make plugins-aarch64`, and the packages of Debian and Ubuntu that hold them."""
+"""Programs for `lzu-export plugins --cross`, and their packages of Debian and Ubuntu."""
 
 
 def find_compilers(machine: Machine, build: Path) -> list[Finding]:
@@ -24,7 +23,7 @@ def find_compilers(machine: Machine, build: Path) -> list[Finding]:
 
     Args:
         machine: machine whose architecture and package manager set the commands.
-        build: directory of `make plugins`.
+        build: folder where plugins are built.
     """
     return [_host_compiler(), _cross(machine), *_nvidia(machine, build)]
 
@@ -36,22 +35,22 @@ def find_plugins(machine: Machine) -> Finding:
     for place in places:
         if place.is_file():
             return _library(machine, place, looked)
-    return Finding("plugins", False, "not built", make("plugins"), looked)
+    return Finding("plugins", False, "not built", BUILD, looked)
 
 
 def _library(machine: Machine, place: Path, looked: tuple[str, ...]) -> Finding:
     try:
         library = describe_library(place)
     except LzuError as error:
-        return Finding("plugins", False, str(error), make("plugins"), looked)
+        return Finding("plugins", False, str(error), BUILD, looked)
     if library.version is None:
         why = f"{place} is for another kind of machine"
-        return Finding("plugins", False, why, make("plugins"), looked)
+        return Finding("plugins", False, why, BUILD, looked)
     detail = f"version {library.version}, CUDA {library.cuda_major}, {place}"
     driver = machine.driver
     if driver is not None and library.cuda_major and library.cuda_major > driver.cuda[0]:
         why = f"{detail}: more than this driver's CUDA {driver.cuda[0]}.{driver.cuda[1]}"
-        return Finding("plugins", False, why, make("plugins"), looked)
+        return Finding("plugins", False, why, BUILD, looked)
     return Finding("plugins", True, detail, "", looked)
 
 
@@ -77,7 +76,7 @@ def _cross(machine: Machine) -> Finding:
     absent = [name for name, place in places.items() if place is None]
     if not absent:
         return Finding("aarch64", True, ", ".join(str(place) for place in places.values()))
-    why = f"no {' and no '.join(absent)}; only {make('plugins-aarch64')} and its test need them"
+    why = f"no {' and no '.join(absent)}; only {BUILD} --cross and its test need them"
     packages = " ".join(CROSS[name] for name in absent)
     return Finding("aarch64", False, why, f"sudo apt-get install {packages}")
 
@@ -88,12 +87,9 @@ def _nvidia(machine: Machine, build: Path) -> list[Finding]:
         "nvcc": "sudo apt-get install nvidia-jetpack",
         "tensorrt-headers": "sudo apt-get install libnvinfer-dev",
     }
-    downloaded = f"{make('plugins')}  # downloads it"
+    downloaded = f"{BUILD}  # downloads it"
     wanted = (("nvcc", "cuda"), ("tensorrt-headers", "headers"))
-    if not FIND_TOOLS.is_file():
-        why = "no checkout of this package: plugins are built in one"
-        return [Finding(name, False, why, make("plugins")) for name, _ in wanted]
-    command = ["sh", str(FIND_TOOLS), "--look", str(build.absolute())]
+    command = ["/bin/sh", str(FIND_TOOLS), "--look", str(build.absolute())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line.partition(" ") for line in done.stdout.splitlines()]
     findings = []

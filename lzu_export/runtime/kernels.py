@@ -82,7 +82,7 @@ def require(library: Any, *names: str) -> None:
     for name in names:
         if not hasattr(library, name):
             raise LzuError(
-                f"the plugin library has no {name}: it is an older one; build it again (make "
+                f"the plugin library has no {name}: it is an older one; build it again (lzu-export "
                 "plugins)"
             )
 
@@ -106,7 +106,7 @@ def launch(library: Any, name: str, call: c.Structure, stream: int) -> None:
         raise LzuError(
             f"work on the GPU failed: {FATAL[code]} (error {code}, reported by {name}); {LOST}"
         )
-    remedy = "build the plugin library on this device (make plugins)"
+    remedy = "build the plugin library on this device (lzu-export plugins)"
     if code == INVALID:
         remedy = "its arguments do not fit together; build the library of this release again"
     raise LzuError(f"the kernel {name} was not launched (error {code}); {remedy}")

@@ -17,13 +17,13 @@ from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import PluginLibrary, Plugins
 from lzu_export.support.cuda_driver import find_driver
 from lzu_export.support.files.hashes import sha256
-from lzu_export.support.files.places import was_built_here
+from lzu_export.support.files.places import build_folder, was_built_here
 
 NAME = "liblzu_plugins.so"
 VARIABLE = "LZU_PLUGINS"
 """Environment variable with the path of the library."""
-BUILD = "make plugins"
-"""Command that builds the library, in a checkout."""
+BUILD = "lzu-export plugins"
+"""Command that builds the library."""
 
 _MACHINES = {"x86_64": 62, "aarch64": 183}
 """ELF machine number by `platform.machine()`."""
@@ -46,16 +46,16 @@ def library_places(bundle: Path | None = None) -> list[Path]:
     """Return the default paths of the library, in order.
 
     If the environment variable `LZU_PLUGINS` is set, it gives the only path. Otherwise the paths
-    are in `build/plugins` of a checkout of this package, and of the working directory if this user
-    built the library there, by the hash that `make plugins` records. A bundle may come from anyone,
-    so a library in its folder is never loaded.
+    are in the folder where `lzu-export plugins` builds, and in `build/plugins` of the working
+    directory if this user built the library there, by the hash that every build records. A bundle
+    may come from anyone, so a library in its folder is never loaded.
     """
     if os.environ.get(VARIABLE):
         return [Path(os.environ[VARIABLE])]
-    checkout = Path(__file__).resolve().parents[2]
-    places = [(folder / "build" / "plugins" / NAME).absolute() for folder in (checkout, Path())]
-    if places[1] != places[0] and _is_strange(places[1]):
-        del places[1]
+    built, here = build_folder(), Path("build", "plugins").absolute()
+    places = [folder / NAME for folder in (built, here) if folder is not None]
+    if here != built and _is_strange(here / NAME):
+        del places[-1]
     return [each for each in dict.fromkeys(places) if not _is_inside(each, bundle)]
 
 

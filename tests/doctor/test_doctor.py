@@ -73,7 +73,7 @@ def test_a_machine_that_has_nothing(bare: Path) -> None:
     lines = page(found)
     text = "\n".join(lines)
     assert "looked in" in text
-    assert "make plugins" in text
+    assert "lzu-export plugins" in text
     assert len(lines) <= LINES
     assert max(len(line) for line in lines[: lines.index("")]) <= 80
     for command in doctor_commands(found):

@@ -11,7 +11,7 @@ import pytest
 
 from lzu_export.doctor import Finding, Machine, install, machine, packages
 from lzu_export.doctor.packages import find_packages
-from lzu_export.support import extras
+from lzu_export.support import checkout, extras
 from lzu_export.support.cuda_driver import Driver
 
 
@@ -90,9 +90,8 @@ def test_commands_of_this_machine(told: dict[str, tuple[int, str]], tmp_path: Pa
 
 
 def test_without_a_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(install, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(checkout, "CHECKOUT", tmp_path)
     assert install.pip_install("rtx").endswith(" -m pip install 'lzu-export[rtx]'")
-    assert install.make("plugins") == "# in a checkout of this package: make plugins"
 
 
 def test_tensorrt_that_python_does_not_see(

@@ -211,7 +211,8 @@ def test_state_of_another_shape_is_refused(opened: Open) -> None:
 
 def test_a_kernel_that_does_not_start_is_told(world: World, opened: Open) -> None:
     vars(world)["launch_error"] = 98
-    with pytest.raises(LzuError, match=r"lzu_suppress was not launched \(error 98\).*make plugins"):
+    launch = r"lzu_suppress was not launched \(error 98\).*lzu-export plugins"
+    with pytest.raises(LzuError, match=launch):
         opened("10.3.0")
     assert not world.blocks
 

@@ -17,7 +17,7 @@ from lzu_export.runtime.plugin_library import (
     find_library,
     load_library,
 )
-from lzu_export.support import cuda_driver
+from lzu_export.support import checkout, cuda_driver
 from lzu_export.support.cuda_driver import Driver
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import record_built
@@ -56,14 +56,15 @@ def test_where_it_is_looked_for(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert find_library(library) == library
-    monkeypatch.setattr(plugin_library, "__file__", str(tmp_path / "b/c.py"))
+    monkeypatch.setattr(checkout, "CHECKOUT", tmp_path)
+    monkeypatch.setenv("LZU_CACHE", str(tmp_path / "cache"))
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
     message = refusal(lambda: find_library(bundle=tmp_path / "bundle"))
-    places = [each / "build/plugins" / NAME for each in (tmp_path.parent, empty)]
+    places = [each / "plugins" / NAME for each in (tmp_path / "cache", empty / "build")]
     assert f"there is no plugin library at {places[0]}, {places[1]}; build one" in message
-    assert "make plugins" in message
+    assert "(lzu-export plugins)" in message
     assert str(tmp_path / "none.so") in refusal(lambda: find_library(tmp_path / "none.so"))
     monkeypatch.setenv("LZU_PLUGINS", str(library))
     assert find_library(bundle=tmp_path) == library  # who names it has looked
@@ -74,12 +75,12 @@ def test_where_it_is_looked_for(
 def test_one_that_was_built_is_found(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is found beside the package or, if its hash is recorded, in the working directory."""
+    """It is found in the user's folder or, if its hash is recorded, in the working directory."""
     monkeypatch.setenv("LZU_CACHE", str(tmp_path / "cache"))
-    checkout, work = tmp_path / "checkout", tmp_path / "work"
-    monkeypatch.setattr(plugin_library, "__file__", str(checkout / "lzu_export/runtime/x.py"))
-    for folder in (checkout, work):
-        (folder / "build/plugins").mkdir(parents=True)
+    monkeypatch.setattr(checkout, "CHECKOUT", tmp_path)
+    work, own = tmp_path / "work", tmp_path / "cache/plugins"
+    for folder in (work / "build/plugins", own):
+        folder.mkdir(parents=True)
     monkeypatch.chdir(work)
     mine = Path(shutil.copy(library, work / "build/plugins"))
     refusal(find_library)  # nothing says who built it
@@ -90,11 +91,11 @@ def test_one_that_was_built_is_found(
     for bundle in (work, work / "build", work / "build/plugins"):
         refusal(lambda bundle=bundle: find_library(bundle=bundle))
     assert find_library(bundle=work / "build/det/fixed-0.5x") == mine
-    beside = Path(shutil.copy(library, checkout / "build/plugins"))
-    assert find_library() == beside
+    built = Path(shutil.copy(library, own))
+    assert find_library() == built
     with mine.open("ab") as stream:
         stream.write(b" ")
-    beside.unlink()
+    built.unlink()
     refusal(find_library)  # it is not what was built any more
 
 
