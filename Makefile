@@ -44,7 +44,7 @@ folders := if [ -d "$$BUNDLES" ]; then set -- "$$@" --bundles "$$BUNDLES"; elif 
 # OUT as the plugins' folder sees it.
 above   := $$(case "$$OUT" in (/*) echo "$$OUT";; (*) echo "../$$OUT";; esac)
 
-.PHONY: help setup environment export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-rivals train-seg train-det3d plugins plugins-host plugins-aarch64 plugins-report contracts test test-slow test-gpu test-gpu-kernels lint format clean
+.PHONY: help setup environment docs export calibrate run verify bench bench-speed browser cross train-det train-adaptive train-rivals train-seg train-det3d plugins plugins-host plugins-aarch64 plugins-report contracts test test-slow test-gpu test-gpu-kernels lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -174,6 +174,11 @@ test-gpu: environment ## what needs an NVIDIA GPU (EXTRAS=export,runtime,rtx,ten
 test-gpu-kernels: ## the kernels on this GPU, checked and timed, without TensorRT (PYTHON, CUDA_HOME, OUT)
 	@PYTHONPATH="$(CURDIR):$(CURDIR)/benchmarks$${PYTHONPATH:+:$$PYTHONPATH}" \
 	  "$$PYTHON" -m lzu_benchmarks.gpu_kernels --out "$$OUT/gpu-kernels.json"
+
+# Beside the other extras, in the same environment.
+docs: override EXTRAS := docs
+docs: environment ## the site of README, docs and Python API: OUT/site/index.html; every warning is an error
+	@$(BIN)/mkdocs build -q -f docs/site/mkdocs.yml -d "$$(realpath -m "$$OUT/site")"
 
 lint: environment ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -59,8 +59,11 @@ class Outcome:
     """The result of an export."""
 
     folder: Path
+    """Folder of the bundle."""
     manifest: Manifest
+    """Manifest of the bundle."""
     status: Status
+    """`exported`; `resumed` after an interrupted export; `up to date` where nothing was done."""
 
 
 def export(

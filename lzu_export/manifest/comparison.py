@@ -139,16 +139,20 @@ class Parity(Section):
     """Deviation of an engine from PyTorch at each probe point, and in FP32 at each output."""
 
     target: str
+    """Target of the engine."""
     precision: str
+    """Precision of the engine."""
     status: str
     """One of `passed`; `graph passed` where only the engine's ONNX graph could be run here, with
     the reason in `note`; `ran` where there is no limit; `failed`."""
     on_device: bool = False
     """Whether the engine itself ran on its device; then it was compared at its outputs alone."""
     note: str = ""
+    """Reason why only the graph ran; empty if the engine did."""
     probes: dict[str, Number] = Field({}, validation_alias=AliasChoices("probes", "arrows"))
     """Differences max|a - b| / max|b| by probe point."""
     outputs: dict[str, Number] = Field({})
+    """Differences max|a - b| / max|b| by output."""
     snr: dict[str, Number] = Field({})
     """Signal-to-noise ratios in dB of the probe points, or of the outputs (`verify.ranked`) where
     the engine ran on its device."""
@@ -204,7 +208,11 @@ class Parity(Section):
         return max(self.chain, key=lambda each: each.excess, default=None)
 
     def excess(self, name: str | None = None) -> float:
-        """Return `Deviation.excess` of the named figure, or the largest of all figures."""
+        """Return the deviation divided by its limit: above 1 it is beyond the limit.
+
+        Args:
+            name: name of a probe point, an output or another figure; by default the largest of all.
+        """
         found = {each.name: each.excess for each in self.deviations}
         return found[name] if name in found else max(found.values(), default=0.0)
 

@@ -64,6 +64,10 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
 
     Paths inside the file are relative to it and are returned as absolute paths.
 
+    Args:
+        name: task, name of a shipped recipe, or path of a YAML file.
+        overrides: values by dotted key, such as `{"scale": 0.25}`, in place of the file's.
+
     Raises:
         LzuError: there is no such recipe, it is no YAML, a key is unknown (the nearest known one is
             named) or a value is bad. The message names the file and the key.

@@ -48,6 +48,7 @@ class Detections:
     labels: NDArray[np.int32]
     """(n,) indices into `classes`."""
     classes: tuple[str, ...]
+    """Names of the classes."""
 
     def __len__(self) -> int:
         """Number of detections."""
@@ -68,7 +69,14 @@ class Detections:
         return draw_detections(frame, self, lowest=lowest)
 
     def to_coco(self, image_id: int) -> list[dict[str, Any]]:
-        """Return the detections as COCO results; category ids count the classes from 1."""
+        """Return the detections as COCO results; category ids count the classes from 1.
+
+        Args:
+            image_id: number of the frame in the data set.
+
+        Returns:
+            A mapping for each detection, `bbox` as x, y, width, height in pixels of the frame.
+        """
         return [
             {
                 "image_id": image_id,

@@ -45,7 +45,16 @@ class Detector3d(Predictor):
     def batch(
         self, frames: Sequence[Frame], cam2img: Sequence[ArrayLike] | NDArray[Any]
     ) -> list[Detections3d]:
-        """Detect in as many frames as the bundle's batch, each with its camera's matrix."""
+        """Detect in as many frames as the bundle's batch, each with its camera's matrix.
+
+        Args:
+            frames: (H, W, 3) uint8, BGR, or another pixel format of `load`.
+            cam2img: one matrix per frame, as for a call.
+
+        Raises:
+            LzuError: frames and matrices differ in number or from the batch, a frame has another
+                size, type or shape, or a matrix has another shape or is singular.
+        """
         if len(frames) != len(cam2img):
             raise LzuError(
                 f"{len(frames)} frames came with {len(cam2img)} camera matrices; give one each"
@@ -67,8 +76,7 @@ class Detector3d(Predictor):
 
         Raises:
             LzuError: frames, matrices and poses differ in number, the frames differ in size, or
-                they
-                do not fill the bundle's batches.
+                they do not fill the bundle's batches.
         """
         size = self.recipe.batch
         sizes = {np.shape(frame)[:2] for frame in frames}

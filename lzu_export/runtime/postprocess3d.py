@@ -28,7 +28,8 @@ class Detections3d:
     """Boxes in space of one frame, best first."""
 
     boxes: NDArray[np.float32]
-    """(n, 9) in the camera's frame, in metres, radians and metres per second."""
+    """(n, 9) in the camera's frame (x right, y down, z forward): centre x, y, z, length, height and
+    width in m, yaw in rad, velocity along x and z in m/s. The heading is (cos yaw, 0, -sin yaw)."""
     scores: NDArray[np.float32]
     """(n,) in 0..1."""
     labels: NDArray[np.int64]
@@ -36,6 +37,7 @@ class Detections3d:
     attributes: NDArray[np.int64]
     """(n,) indices into the recipe's attributes."""
     classes: tuple[str, ...] = ()
+    """Names of the classes."""
 
     def __len__(self) -> int:
         """Number of detections."""
@@ -67,14 +69,20 @@ class Detections3d:
 
 
 class RigDetections(NamedTuple):
-    """Kept boxes of a rig, best first, in their camera's frame and in the ego frame."""
+    """Detections of a rig, best first, in their camera's frame and in the ego frame."""
 
     boxes: NDArray[np.float32]
+    """(n, 9) in the frame of the camera that saw each, as in `Detections3d`."""
     ego_boxes: NDArray[np.float32]
+    """(n, 9) in the ego frame, as `to_ego` returns them."""
     scores: NDArray[np.float32]
+    """(n,) in 0..1."""
     labels: NDArray[np.int64]
+    """(n,) indices of the classes."""
     attributes: NDArray[np.int64]
+    """(n,) indices of the attributes, such as moving or parked."""
     cameras: NDArray[np.int64]
+    """(n,) indices of the cameras."""
 
 
 def camera_footprints(boxes: ArrayLike) -> Array:
@@ -91,7 +99,14 @@ def ego_footprints(boxes: ArrayLike) -> Array:
 def to_ego(boxes: ArrayLike, cam2ego: ArrayLike, *, name: str = "cam2ego") -> Array:
     """Convert camera boxes (N, 9) to the ego frame, (N, 9) float64.
 
-    A box stays upright: its heading is projected into the ground plane if the camera is tilted.
+    The ego frame has x forward, y left and z up. There a box is its centre x, y, z, length, width
+    and height in m, yaw in rad (heading (cos yaw, sin yaw, 0)), and the velocity along x and y in
+    m/s. A box stays upright: a tilted camera's heading is projected into the ground plane.
+
+    Args:
+        boxes: (N, 9) in the camera's frame, as in `Detections3d`.
+        cam2ego: (4, 4) pose of the camera in the ego frame, in m.
+        name: name of the pose in an error's sentence.
 
     Raises:
         LzuError: cam2ego is not a 4 x 4 matrix of a rotation and a translation.

@@ -40,6 +40,7 @@ class CameraFrame(NamedTuple):
     """A frame and, where the task needs it, the camera that took it."""
 
     frame: Frame
+    """(H, W, 3) uint8, BGR, or another pixel format of `load`."""
     cam2img: ArrayLike | None = None
     """Matrix (3, 3), (3, 4) or (4, 4) from points of the camera's frame to homogeneous pixels;
     integers are pixel centres."""
@@ -100,6 +101,9 @@ class Predictor(ABC):
     def run(self, camera_frames: Sequence[CameraFrame]) -> list[Any]:
         """Return the predictions for as many camera frames as the bundle's batch.
 
+        Args:
+            camera_frames: frames, with their cameras' matrices if the task needs them.
+
         Raises:
             LzuError: a frame has another size, type or channel count, there are more or fewer
                 frames than the batch, or camera matrices are missing or not needed.
@@ -122,7 +126,12 @@ class Predictor(ABC):
     def postprocess(
         self, outputs: Mapping[str, NDArray[Any]], camera_frames: Sequence[CameraFrame]
     ) -> list[Any]:
-        """Turn the engine's outputs for these camera frames into predictions."""
+        """Turn the engine's outputs for these camera frames into predictions.
+
+        Args:
+            outputs: arrays by the output's name, first axis B, as the session returns them.
+            camera_frames: frames that the outputs belong to.
+        """
         return self.to_predictions(self.suppress_all(outputs, len(camera_frames)), camera_frames)
 
     def suppress_all(self, outputs: Mapping[str, NDArray[Any]], frames: int) -> list[Any]:
@@ -181,7 +190,18 @@ class Predictor(ABC):
         self._host.set_knots(knots if isinstance(knots, Mapping) else knots.knots, stream)
 
     def preprocess(self, camera_frames: Sequence[CameraFrame]) -> dict[str, NDArray[Any]]:
-        """Return the engine's inputs for these camera frames."""
+        """Return the engine's inputs for these camera frames.
+
+        Args:
+            camera_frames: as many as the bundle's batch.
+
+        Returns:
+            Arrays by the input's name, first axis B; see `docs/outputs.md` for each.
+
+        Raises:
+            LzuError: a frame has another size, type or shape, or a camera matrix is missing, not
+                needed or unfit.
+        """
         source = self.recipe.source if self.fit == "exact" else None
         frames: list[Frame] = []
         for i, camera_frame in enumerate(camera_frames):
@@ -297,7 +317,18 @@ class FramePredictor(Predictor, Generic[Prediction]):
         return self.batch([frame])[0]
 
     def batch(self, frames: Sequence[Frame]) -> list[Prediction]:
-        """Predict in as many frames as the bundle's batch."""
+        """Predict in as many frames as the bundle's batch.
+
+        Args:
+            frames: one array each, as for a call.
+
+        Returns:
+            One prediction for each frame.
+
+        Raises:
+            LzuError: a frame has another size, type or shape, or there are more or fewer frames
+                than the batch.
+        """
         return self.run([CameraFrame(frame) for frame in frames])
 
 

@@ -22,6 +22,7 @@ class Segmentation:
     labels: NDArray[np.uint8]
     """(H, W) indices into `classes`; `IGNORED` (255) outside the recipe's crop."""
     classes: tuple[str, ...]
+    """Names of the classes."""
     logits: NDArray[np.float32] | None = None
     """(classes, height, width) of the recipe's view, where the bundle was exported with them."""
 

@@ -29,6 +29,7 @@ class Subject:
     """A timed subject: a chain of stages, each of which takes the previous stage's result."""
 
     stages: Mapping[str, Callable[[Any], Any]]
+    """Functions by the stage's name, in the order in which they run."""
     feed: Callable[[int], Any]
     """Function from a query's number to the input of the first stage; its time does not count."""
 
@@ -71,7 +72,9 @@ class Timings:
     """Times in nanoseconds of one subject's timed queries, in chronological order."""
 
     totals: list[int] = field(default_factory=list)
+    """Nanoseconds of each query, all stages together."""
     stages: dict[str, list[int]] = field(default_factory=dict)
+    """Nanoseconds of each query, by the stage's name."""
     block: int = 1
     """Number of timed queries per turn."""
 
@@ -88,9 +91,13 @@ class Ratio(Section):
     """
 
     value: float
+    """Median over the rounds."""
     low: float
+    """Lower end of the 95 % interval."""
     high: float
+    """Upper end of the 95 % interval."""
     rounds: int
+    """Number of rounds."""
 
 
 def take_turns(
@@ -198,7 +205,13 @@ def subject(run: Callable[[], Any]) -> Subject:
 
 
 def ratio(timings: Timings, base: Timings, *, seed: int = 0) -> Ratio:
-    """Return a subject's time relative to `base`, which took turns with it."""
+    """Return a subject's time relative to `base`, which took turns with it.
+
+    Args:
+        timings: timings of the subject, of `take_turns`.
+        base: timings of the base, of the same call.
+        seed: random seed of the interval's resampling.
+    """
     mine, theirs = ([median(turn) for turn in each.turns] for each in (timings, base))
     return ratio_of(mine, theirs, seed=seed)
 

@@ -341,7 +341,11 @@ class FixedWarp:
         return canvas_to_source(self.canvas, (height, width))
 
     def tables(self, levels: Sequence[Level] = ()) -> Warp:
-        """Compute the sampling tables of the zoom, and of the unzoom of feature levels."""
+        """Compute the sampling tables of the zoom, and of the unzoom of feature levels.
+
+        Args:
+            levels: stride, size and phase of each map of features that is unzoomed.
+        """
         geometry = WarpGeometry(self.source, self.canvas, levels)
         saliency = uniform_saliency(LATTICE) if self.saliency is None else self.saliency
         return Warp.of(self.knots, geometry, saliency)
@@ -355,13 +359,26 @@ class FixedWarp:
 
         The features of a wrapped network are unzoomed, so targets and predictions are on the
         uniform canvas, whatever the warp.
+
+        Args:
+            boxes: (n, 4) x1, y1, x2, y2 in pixels of the frame.
+
+        Returns:
+            (n, 4) float64 in pixels of the canvas.
         """
         step, corner = self._steps
         offsets = _boxes(boxes) - corner - 0.5
         return np.divide(offsets, step, out=np.zeros_like(offsets), where=step > 0) + 0.5
 
     def boxes_to_source(self, boxes: ArrayLike) -> Array:
-        """Map boxes (n, 4) of the uniform canvas to the frame; the inverse of `boxes_to_canvas`."""
+        """Map boxes of the uniform canvas to the frame; the inverse of `boxes_to_canvas`.
+
+        Args:
+            boxes: (n, 4) x1, y1, x2, y2 in pixels of the canvas.
+
+        Returns:
+            (n, 4) float64 in pixels of the frame.
+        """
         step, corner = self._steps
         return np.asarray((_boxes(boxes) - 0.5) * step + 0.5 + corner)
 
@@ -372,7 +389,13 @@ class FixedWarp:
         return np.array([step_x, step_y] * 2), np.array([*self.shown[:2]] * 2, np.float64)
 
     def labels_to_canvas(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """Sample a label map (H, W) of the frame at the uniform canvas, by the nearest pixel.
+        """Sample a label map of the frame at the uniform canvas, by the nearest pixel.
+
+        Args:
+            labels: (H, W) integers, of the source's size.
+
+        Returns:
+            (canvas height, canvas width) of the same type.
 
         Raises:
             LzuError: the map is not of the source's size.

@@ -26,7 +26,12 @@ class Call:
     """Keyword arguments besides the image."""
 
     def run(self, network: nn.Module, image: Tensor) -> Any:
-        """Call the network on an image (B, 3, H, W)."""
+        """Call the network on an image, and return its outputs.
+
+        Args:
+            network: network that is called.
+            image: (B, 3, H, W), as the network receives it.
+        """
         if isinstance(self.image, str):
             return network(*self.args, **{**self.kwargs, self.image: image})
         before, after = self.args[: self.image], self.args[self.image :]

@@ -76,7 +76,9 @@ class LearnedWarp:
         return cls(module, checked_size(source, "source"), canvas_size(source, scale, canvas))
 
     window: ClassVar[None] = None
+    """None: the canvas shows the whole frame."""
     is_identity: ClassVar[bool] = False
+    """False: the knots are known only when an image is."""
 
     @property
     def shown(self) -> tuple[int, int, int, int]:
@@ -84,7 +86,11 @@ class LearnedWarp:
         return 0, 0, self.source[1], self.source[0]
 
     def example_knots(self, channels: int) -> Knots:
-        """Return the knots of an image of zeros."""
+        """Return the knots of an image of zeros.
+
+        Args:
+            channels: number of channels of the image.
+        """
         return self._knots_of(torch.zeros(1, channels, *self.source))
 
     def _knots_of(self, image: Tensor) -> Knots:
@@ -128,7 +134,11 @@ class LearnedWarp:
         return FixedWarp.uniform(self.source, canvas=self.canvas)
 
     def boxes_to_canvas(self, boxes: Any) -> Any:
-        """Map boxes (n, 4) of the frame to the uniform canvas, see `FixedWarp.boxes_to_canvas`."""
+        """Map boxes of the frame to the uniform canvas, see `FixedWarp.boxes_to_canvas`.
+
+        Args:
+            boxes: (n, 4) x1, y1, x2, y2 in pixels of the frame.
+        """
         return self.as_uniform().boxes_to_canvas(boxes)
 
 

@@ -153,6 +153,9 @@ def _views(warp: View | Sequence[View]) -> tuple[View, ...]:
 def unwrap(network: Network) -> Network:
     """Remove the hooks that `wrap` added, and return the network.
 
+    Args:
+        network: wrapped network; it is changed in place.
+
     Raises:
         LzuError: the network is not wrapped.
     """

@@ -33,16 +33,23 @@ class Candidate:
     """An opened engine, ready to be timed."""
 
     name: str
+    """Name of the candidate, unique among those that are timed together."""
     bundle: str
+    """Name of the bundle's folder."""
     target: str
+    """Target of the engine."""
     precision: str
+    """Precision of the engine."""
     predictor: Predictor
+    """Predictor that runs the engine."""
     camera_frames: Sequence[Sequence[CameraFrame]]
     """Batches of camera frames, run in turn."""
     base: str | None = None
     """Name of the candidate that this one is compared with."""
     cuda_graph: bool | None = None
+    """Whether the session replays a CUDA graph; None if its target has no CUDA graphs."""
     start: StartTimes | None = None
+    """Seconds until the engine was ready; None on a CPU."""
     note: str = ""
     """Remark that is reported with this candidate's figures."""
     frames: str = ""
@@ -265,7 +272,14 @@ def frames_of(bundle: Bundle, dataset: str | None = None, count: int = FRAMES) -
 
 
 def pair(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Set each candidate's base to the first one of the same target, precision and graph mode."""
+    """Set each candidate's base to the first one of the same target, precision and graph mode.
+
+    Args:
+        candidates: candidates of all bundles, those of the base first.
+
+    Returns:
+        Copies of the candidates, in the same order.
+    """
     bases: dict[Any, str] = {}
     paired = []
     for each in candidates:

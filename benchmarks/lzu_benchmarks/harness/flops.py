@@ -31,6 +31,7 @@ class Flops(Section):
     """Floating-point operations of one batch, split into network and warps."""
 
     network: int
+    """Operations of the network."""
     warps: int
     """Operations of zoom and unzoom, including the tables of adaptive warps."""
 
@@ -43,8 +44,11 @@ class Flops(Section):
 def count_flops(model: onnx.ModelProto | Path) -> Flops:
     """Count a lowered graph of static shapes, such as a bundle's `model.fp32.onnxruntime.onnx`.
 
+    Args:
+        model: the graph, or the path of its file.
+
     Raises:
-        LzuError: a required shape is unknown.
+        LzuError: a required shape is unknown, or the file cannot be read.
     """
     loaded = load_graph(model) if isinstance(model, Path) else model
     shapes = _shapes(loaded)

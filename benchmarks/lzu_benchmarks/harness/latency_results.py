@@ -31,8 +31,11 @@ class EngineLatency(Section):
     """Latency of one engine of a bundle, in milliseconds per query of one batch of frames."""
 
     bundle: str
+    """Name of the bundle's folder."""
     target: str
+    """Target of the engine."""
     precision: str
+    """Precision of the engine."""
     provider: str
     """Provider that executes the engine, as its session reports it."""
     device: int | None = None
@@ -40,8 +43,11 @@ class EngineLatency(Section):
     cuda_graph: bool | None
     """Whether the engine was replayed as a CUDA graph; None if its target has no CUDA graphs."""
     start: StartTimes | None = None
+    """Seconds until the engine was ready; None on a CPU."""
     frames_per_query: int
+    """Number of frames in a query: the bundle's batch."""
     end_to_end: Percentiles
+    """Latency from the camera's frames to the predictions."""
     engine: Percentiles | None
     """Latency of the engine alone, run back to back; None if interrupted before."""
     stages: dict[str, StageTime]
@@ -49,21 +55,28 @@ class EngineLatency(Section):
     ratio: Ratio | None
     """End-to-end time divided by that of the base."""
     engine_ratio: Ratio | None
+    """Time of the engine alone divided by that of the base."""
     base: str | None
     """Name of the engine that both ratios are relative to."""
     drift: float
     """Median end-to-end time of the last quarter divided by that of the first, minus 1."""
     power: Power | None
+    """Power of whole queries; None if there is no meter."""
 
 
 class LatencyRun(Section):
     """Results of engines that were timed interleaved."""
 
     created: str
+    """Time of the measurement, ISO 8601 in UTC."""
     machine: Machine
+    """Machine that the engines ran on."""
     conditions: Conditions
+    """Clocks, load and temperatures during the measurement."""
     plan: dict[str, float]
+    """Fields of the `Plan`."""
     engines: dict[str, EngineLatency]
+    """Latency of each engine, by the candidate's name."""
     overhead_nanoseconds: float
     """Time that the harness adds to a query."""
     overhead_share: float
@@ -75,6 +88,7 @@ class LatencyRun(Section):
     noise: bool = False
     """Whether the frames were noise; suppression times are then not those of a real scene."""
     notes: tuple[str, ...]
+    """Remarks on how the figures were measured."""
     interrupted: bool = False
     """Whether the user ended the measurement early. The figures then cover the whole rounds."""
 

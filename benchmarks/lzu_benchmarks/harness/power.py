@@ -26,16 +26,21 @@ class Power(Section):
     """Power that a subject drew while it ran back to back."""
 
     meter: str
+    """Name of the meter, and what it measures: the board or the card."""
     watts: float
     """Mean power in watts while the subject ran."""
     idle_watts: float | None
     """Mean power in watts before the subject ran."""
     joules_per_query: float
+    """Energy in joules of a query: mean power times duration."""
     peak_memory: float | None
     """Peak memory of all processes on the board or the card, in bytes."""
     seconds: float
+    """Seconds that the subject ran."""
     queries: int
+    """Number of queries in that time."""
     readings: int
+    """Number of readings of the meter in that time."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,9 @@ class Meter:
     """A command that prints power readings repeatedly, and the parser of its lines."""
 
     name: str
+    """Name of the meter, and what it measures."""
     command: Sequence[str]
+    """Words of the command."""
     parse: Callable[[str], tuple[float | None, float | None]]
     """Parse a line into watts and bytes of memory in use."""
 

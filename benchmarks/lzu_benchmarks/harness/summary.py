@@ -17,10 +17,15 @@ class Percentiles(Section):
     """Percentiles of the duration of a query, in milliseconds."""
 
     queries: int
+    """Number of timed queries."""
     mean: float
+    """Mean duration."""
     minimum: float
+    """Shortest duration."""
     p50: float
+    """Median by nearest rank."""
     p90: float
+    """90th percentile by nearest rank."""
     p99: float | None
     """99th percentile by nearest rank; None if fewer than 100 queries were timed, of
     which it is the maximum."""
@@ -35,11 +40,17 @@ class StageTime(Section):
     """Percentiles of the duration of one stage of a query, in milliseconds."""
 
     p50: float
+    """Median by nearest rank."""
     p90: float
+    """90th percentile by nearest rank."""
 
 
 def percentiles(nanoseconds: Sequence[int]) -> Percentiles:
-    """Summarise the timed queries of one subject, given in nanoseconds."""
+    """Summarise the timed queries of one subject.
+
+    Args:
+        nanoseconds: duration of each query, at least one.
+    """
     values = [each / MILLISECOND for each in nanoseconds]
     return Percentiles(
         queries=len(values),
@@ -54,7 +65,11 @@ def percentiles(nanoseconds: Sequence[int]) -> Percentiles:
 
 
 def stage_times(timings: Timings) -> dict[str, StageTime]:
-    """Summarise every stage of one subject by its name."""
+    """Summarise every stage of one subject by its name.
+
+    Args:
+        timings: timings of the subject, with at least one query.
+    """
     found = {}
     for name, spent in timings.stages.items():
         values = [each / MILLISECOND for each in spent]
