@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SOURCES = ("lzu_export", "benchmarks", "calibration", "tests")
-FILES = ("pyproject.toml", "README.md", "LICENSE", "Makefile")
+SOURCES = ("lzu_export", "benchmarks", "calibration", "demo", "tests")
+FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "Makefile")
 TESTING = ("pytest>=8", "hypothesis>=6.100", "markdown-it-py[linkify]")
 VERIFY = "verify {bundle}"
 COMMANDS = {

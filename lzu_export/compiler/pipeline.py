@@ -43,6 +43,7 @@ from lzu_export.recipes.generic import GenericRecipe
 from lzu_export.recipes.kernel_limits import check_kernels
 from lzu_export.recipes.load import default_recipe
 from lzu_export.support.checkout import option
+from lzu_export.support.demonstration import remedy_for
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.registry import DEFAULT_TARGET, find, runs_anywhere
@@ -274,7 +275,8 @@ def _check_inputs(recipe: Recipe) -> None:
         check_checkpoint(path)
     saliency = recipe.warp.saliency
     if recipe.variant != "uniform" and saliency is not None and not saliency.exists():
-        raise LzuError(f"saliency {saliency} does not exist; give a path that does")
+        remedy = remedy_for(saliency, "give a path that does")
+        raise LzuError(f"saliency {saliency} does not exist; {remedy}")
     # The fingerprint, computed next, opens the calibration frames and refuses unfit ones.
     if "int8" in recipe.precision and recipe.calibration.cache is not None:
         read_cache(recipe.calibration.cache)

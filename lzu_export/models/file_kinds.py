@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 from lzu_export.errors import LzuError
+from lzu_export.support.demonstration import remedy_for
 
 MOST_BYTES = 1 << 36
 """Size limit of a checkpoint in bytes: 64 GiB, far above those of the built-in networks."""
@@ -95,7 +96,8 @@ def _head(path: Path) -> tuple[bytes, int]:
         with os.fdopen(handle, "rb") as file:
             head = file.read(HEAD)
     except FileNotFoundError as error:
-        raise LzuError(f"checkpoint {path} does not exist; give a path that does") from error
+        remedy = remedy_for(path, "give a path that does")
+        raise LzuError(f"checkpoint {path} does not exist; {remedy}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LzuError(f"checkpoint {path} cannot be read ({reason}); make it readable") from error

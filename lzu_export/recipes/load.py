@@ -14,6 +14,7 @@ from lzu_export.recipes.former_keys import todays_key, todays_recipe
 from lzu_export.recipes.postprocessing import KINDS
 from lzu_export.recipes.schema import Recipe, Window, recipe_class
 from lzu_export.recipes.tasks import TASKS
+from lzu_export.support.demonstration import demonstration_file
 from lzu_export.support.files import read_bytes
 from lzu_export.support.files.yaml_text import LIMIT, KeyGivenTwice, parse_yaml
 
@@ -26,6 +27,8 @@ TAGGED: dict[str, type[BaseModel]] = {
 MARKS = ("[key]", "[size]", *TAGGED)
 OF_ANOTHER_MODEL = frozenset({"checkpoint", "model", "custom_model", "random_weights"})
 """Keys whose override means that other weights than the recipe's own are exported."""
+DEMONSTRATION = "demo:"
+"""Beginning of the path of a demonstration model's file, wherever these files are installed."""
 LONGEST_VALUE = 40
 """Largest number of characters of a refused value that are shown."""
 WORDING = {
@@ -62,7 +65,8 @@ def list_recipes() -> list[str]:
 def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
     """Read a recipe by task, shipped name or path, and override its (dotted) keys.
 
-    Paths inside the file are relative to it and are returned as absolute paths.
+    Paths inside the file are relative to it, or to the demonstration models' folder where they
+    begin with `demo:`; they are returned as absolute paths.
 
     Args:
         name: task, name of a shipped recipe, or path of a YAML file.
@@ -176,7 +180,11 @@ def _find(name: str) -> Path:
 
 def _absolute_paths(data: dict[str, Any], folder: Path) -> None:
     def absolute(value: Any) -> Any:
-        return os.path.normpath(folder / value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        if value.startswith(DEMONSTRATION):
+            return str(demonstration_file(value.removeprefix(DEMONSTRATION)))
+        return os.path.normpath(folder / value)
 
     for key in ("saliency", "knots"):
         if isinstance(warp := data.get("warp"), dict) and warp.get(key):

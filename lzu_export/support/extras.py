@@ -22,6 +22,7 @@ BRINGS: dict[str, tuple[str, ...]] = {
     "pycuda": ("pycuda",),
     "tensorrt": ("tensorrt",),
     "sahi": ("sahi",),
+    "demo": ("lzu_export_demo",),
 }
 """Names of the modules that each extra installs; small extras first."""
 OF_COMMANDS: dict[str, tuple[str, ...]] = {

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -50,10 +51,24 @@ def source_digest(root: Path = PACKAGE) -> str:
 
 
 def source_revision() -> str:
-    """Return the source's git revision, with `+changes` if uncommitted ones exist, or `unknown`."""
+    """Return what identifies the source: a clone's git revision, else release and hash of the code.
+
+    The revision ends in `+changes` if there are uncommitted ones. The hash is `source_digest`'s, so
+    that of a clone at the release's tag is the same.
+    """
+    return _git_revision() or f"{VERSION}, code {source_digest()}"
+
+
+def short_revision(revision: str) -> str:
+    """Return a revision with its hash shortened to 12 digits, for a line of text."""
+    return re.sub(r"\b[0-9a-f]{40,64}\b", lambda found: found[0][:12], revision)
+
+
+def _git_revision() -> str:
+    """Return the revision of the git clone that this package lies in; empty if there is none."""
     root = PACKAGE.parent
     if not (root / ".git").exists():
-        return "unknown"
+        return ""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(root), *arguments]
@@ -64,8 +79,8 @@ def source_revision() -> str:
         revision = git("rev-parse", "HEAD")
         changed = git("status", "--porcelain", "--untracked-files=no")
     except OSError:  # no git on this machine
-        return "unknown"
-    return f"{revision}{'+changes' if changed else ''}" if revision else "unknown"
+        return ""
+    return f"{revision}{'+changes' if changed else ''}" if revision else ""
 
 
 def low_precision_note() -> str:

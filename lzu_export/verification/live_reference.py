@@ -67,7 +67,7 @@ def _with_checkpoint(manifest: Manifest, checkpoint: Path | None) -> Recipe:
             shipped = load_recipe(manifest.name).checkpoint.get(manifest.recipe.variant)
         except LzuError:
             shipped = None
-        if shipped is None or not shipped.is_file():
+        if shipped is None:
             raise LzuError(
                 "--live needs the weights: give --checkpoint "
                 f"{manifest.checkpoint.get('file', 'FILE')}, the file the bundle was made from"

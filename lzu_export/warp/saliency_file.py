@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
+from lzu_export.support.demonstration import remedy_for
 from lzu_export.support.files import read_bytes, read_npy
 from lzu_export.warp.saliency import Array, check_saliency
 
@@ -46,7 +47,8 @@ def load_saliency(path: str | Path, lattice: tuple[int, int] | None = None) -> A
         LzuError: the file is missing, of another format, inconsistent, or holds no valid saliency.
     """
     path = Path(path)
-    content = read_bytes(path, limit=_MAX_FILE_BYTES, remedy="check the path of the saliency")
+    remedy = remedy_for(path, "check the path of the saliency")
+    content = read_bytes(path, limit=_MAX_FILE_BYTES, remedy=remedy)
     if content.startswith(b"\x93NUMPY"):
         array = read_npy(path, limit=_MAX_FILE_BYTES, remedy="save the saliency again")
     else:

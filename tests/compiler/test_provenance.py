@@ -1,5 +1,9 @@
 """What a bundle's fingerprint depends on."""
 
+import re
+import shutil
+import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +11,7 @@ import pytest
 from lzu_export.compiler import fingerprint as module
 from lzu_export.compiler.fingerprint import fingerprint
 from lzu_export.support import hardware, provenance
+from lzu_export.support.version import VERSION
 from samples import tiny_recipe
 
 
@@ -46,8 +51,48 @@ def test_what_runs_engines_is_recorded_and_changes_no_export(
     assert fingerprint(recipe) != base
 
 
-def test_the_machine_and_the_revision_are_said() -> None:
-    """Machine and source revision take one line each."""
+def test_the_machine_is_said() -> None:
+    """It takes one line."""
     assert f"{hardware.threads()} threads" in hardware.processor()
-    revision = provenance.source_revision().removesuffix("+changes")
-    assert revision == "unknown" or len(revision) == 40
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package outside of any clone, in the place of this one."""
+    folder = tmp_path / "site-packages" / "lzu_export"
+    folder.mkdir(parents=True)
+    (folder / "module.py").write_text("ONE = 1\n")
+    monkeypatch.setattr(provenance, "PACKAGE", folder)
+    monkeypatch.setattr(provenance, "source_digest", partial(provenance.source_digest, folder))
+    return folder
+
+
+def test_an_installed_package_has_release_and_code_as_its_revision(package: Path) -> None:
+    """A change of the code changes it."""
+    revision = provenance.source_revision()
+    assert re.fullmatch(rf"{re.escape(VERSION)}, code [0-9a-f]{{64}}", revision)
+    short = provenance.short_revision(revision)
+    assert short == revision[: len(VERSION) + len(", code ") + 12]
+    (package / "module.py").write_text("ONE = 2\n")
+    assert provenance.source_revision() != revision
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_clone_has_its_commit_as_its_revision(package: Path) -> None:
+    """And says whether files that git knows have changed since."""
+    git = ["git", "-C", str(package.parent), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "Begin"]):
+        subprocess.run([*git, *words], check=True)
+    revision = provenance.source_revision()
+    assert re.fullmatch("[0-9a-f]{40}", revision)
+    (package / "module.py").write_text("ONE = 2\n")
+    assert provenance.source_revision() == f"{revision}+changes"
+    assert provenance.short_revision(f"{revision}+changes") == f"{revision[:12]}+changes"
+
+
+def test_a_clone_without_git_is_told_by_its_code(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (package.parent / ".git").mkdir()
+    monkeypatch.setenv("PATH", "")
+    assert provenance.source_revision().startswith(f"{VERSION}, code ")

@@ -29,6 +29,7 @@ MODULES = {
     "onnxruntime-ep-nv-tensorrt-rtx-cu13": "onnxruntime_ep_nv_tensorrt_rtx",
     "cuda-bindings": "cuda",
     "faster-coco-eval": "faster_coco_eval",
+    "lzu-export-demo": "lzu_export_demo",
     "opencv-python-headless": "cv2",
     "pyyaml": "yaml",
 }

@@ -82,11 +82,10 @@ def tables(text: str) -> dict[str, dict[str, list[float]]]:
 
 def _records(root: Path) -> dict[str, Any]:
     """Return the tables that the trainings of the demonstration models wrote, by task."""
-    folder = root / "lzu_export" / "demo"
-    return {
-        task: tables("\n\n".join(p.read_text(encoding="utf-8") for p in sorted(each.glob("*.md"))))
-        for task, each in ((each.name, each) for each in sorted(folder.iterdir()) if each.is_dir())
-    }
+    found: dict[str, list[str]] = {}
+    for page in sorted((root / "demo" / "lzu_export_demo").glob("*/*.md")):
+        found.setdefault(page.parent.name, []).append(page.read_text(encoding="utf-8"))
+    return {task: tables("\n\n".join(pages)) for task, pages in found.items()}
 
 
 SOURCES = {

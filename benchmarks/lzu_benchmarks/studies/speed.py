@@ -34,6 +34,7 @@ from lzu_export.recipes import load_recipe
 from lzu_export.runtime import load
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.support import hardware
+from lzu_export.support.demonstration import demonstration_file
 from lzu_export.support.interleave import Timings, ratio
 from lzu_export.support.interpreter import run_module
 from lzu_export.targets.onnxruntime import time_models
@@ -75,7 +76,7 @@ class Rounds(NamedTuple):
     """Width of the ratios' 95 % intervals that is certain enough."""
 
 
-DEMO_SALIENCY = Path(__file__).resolve().parents[3] / "lzu_export/demo/det/saliency.npy"
+DEMO_SALIENCY = demonstration_file("det/saliency.npy")
 ADAPTIVE = ("warp.boxes=100",)
 CALIBRATION_FRAMES = 16
 REDUCE = 4

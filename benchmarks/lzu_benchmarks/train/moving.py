@@ -33,9 +33,10 @@ from lzu_benchmarks.train.setup import Setup
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
 from lzu_export.models.checkpoint import save_checkpoint
+from lzu_export.support.demonstration import demonstration_file
 from lzu_export.warp.saliency_file import load_saliency
 
-DEMO = Path(__file__).resolve().parents[3] / "lzu_export/demo/det"
+DEMO = demonstration_file("det")
 """Folder of the shipped detectors and of the saliency of the steady scenes."""
 
 SETTINGS = ("sequences", "epochs", "seed", "rate", "frames")

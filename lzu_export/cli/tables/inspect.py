@@ -10,6 +10,7 @@ from lzu_export.cli.tables.verify import parity_table
 from lzu_export.evaluation.datasets import told_frames
 from lzu_export.manifest.schema import Manifest, untrained_note
 from lzu_export.support.escaping import visible
+from lzu_export.support.provenance import short_revision
 from lzu_export.support.tables import Cell, Column, grid, pairs
 
 SHOWN = 6
@@ -73,7 +74,7 @@ def _about(manifest: Manifest, everything: bool) -> Text:
         ("classes", ", ".join(classes)),
         ("checkpoint", ", ".join(f"{k} {v[:24]}" for k, v in manifest.checkpoint.items())),
         ("calibration", _calibration(manifest)),
-        ("made", f"{manifest.created}, revision {manifest.source_revision[:12]}"),
+        ("made", f"{manifest.created}, revision {short_revision(manifest.source_revision)}"),
     ]
     if everything:
         rows += [
