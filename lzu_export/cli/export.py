@@ -17,6 +17,7 @@ from lzu_export.cli.options import (
     Scale,
     Settings,
     absolute,
+    complete_recipe,
     dataset_name,
     frames_name,
     key_values,
@@ -83,12 +84,18 @@ def export(
         str,
         typer.Argument(
             help="Task (det, seg, det3d), shipped recipe, a file; or MODULE:FUNCTION that builds "
-            "a network, with --recipe."
+            "a network, with --recipe.",
+            autocompletion=complete_recipe,
         ),
     ],
     *,
     of_network: Annotated[
-        str | None, typer.Option("--recipe", help="Recipe of the network MODULE:FUNCTION.")
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="Recipe of the network MODULE:FUNCTION.",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     variant: Annotated[
         str | None, typer.Option(help="Separated by spaces: fixed uniform adaptive fovea external.")

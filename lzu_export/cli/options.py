@@ -14,6 +14,15 @@ from lzu_export.support.terminal import Terminal
 if TYPE_CHECKING:
     from lzu_export.quantization.overrides import CalibrationOverrides
 
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Return the tasks and shipped recipes that begin with what the shell has of a word."""
+    from lzu_export.recipes import list_recipes
+    from lzu_export.recipes.tasks import TASKS
+
+    return [each for each in (*TASKS.names(), *list_recipes()) if each.startswith(incomplete)]
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Bundle = Annotated[Path, typer.Argument(help="Bundle: a folder that export wrote.")]
 Scale = Annotated[float | None, typer.Option(help="Canvas size over source size.")]

@@ -15,6 +15,7 @@ from lzu_export.cli.options import (
     Scale,
     Settings,
     absolute,
+    complete_recipe,
     key_values,
 )
 from lzu_export.support.progress import Reporter
@@ -25,6 +26,7 @@ Warp = Annotated[
     typer.Argument(
         metavar="RECIPE|WARP",
         help="Task, recipe, bundle, saliency (.npy, .pkl) or knots (.npz).",
+        autocompletion=complete_recipe,
     ),
 ]
 Frames = Annotated[
