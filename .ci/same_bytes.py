@@ -45,9 +45,15 @@ def rewrite_tar(path: Path, epoch: int) -> None:
     ):
         for info in sorted(old.getmembers(), key=lambda each: each.name):
             entry = tarfile.TarInfo(info.name)
-            entry.type, entry.linkname, entry.size = info.type, info.linkname, info.size
             entry.mtime, entry.mode = epoch, mode(info.mode)
-            new.addfile(entry, old.extractfile(info) if info.isfile() else None)
+            if info.isdir():
+                entry.type = tarfile.DIRTYPE
+                new.addfile(entry)
+                continue
+            # A hard link becomes a file: which of two names is the link depends on the machine.
+            content = old.extractfile(info).read()
+            entry.size = len(content)
+            new.addfile(entry, io.BytesIO(content))
     path.write_bytes(made.getvalue())
 
 
