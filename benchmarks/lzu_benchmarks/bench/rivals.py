@@ -179,9 +179,9 @@ def exported(
         LzuError: the export fails.
     """
     network = task.networks[weights.network]
-    out = folder / "bundles" / weights.name
+    out = folder / "bundles"  # in one folder, bundles share the lowerings that were measured
     changes = overrides(network, band)
-    changes |= {"calibration.frames": "null", "evaluation.dataset": "null"}
+    changes |= {"calibration.frames": "null", "evaluation.dataset": "null", "name": weights.name}
     command = run_module("lzu_export", "export", task.name, "--out", str(out), "--json")
     command += ["--precision", "fp32", "--target", DEFAULT_TARGET]
     command += ["--variant", network.variant, "--checkpoint", str(weights.path)]
@@ -191,7 +191,7 @@ def exported(
         done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise LzuError(f"the export of {weights.path} failed, as said above; train it again")
-    (manifest,) = out.glob(f"{task.name}/*/manifest.json")
+    (manifest,) = out.glob(f"{task.name}/{weights.name}-*/manifest.json")
     return Contender(manifest.parent)
 
 

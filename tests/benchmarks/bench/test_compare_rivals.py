@@ -20,7 +20,7 @@ from lzu_benchmarks.demo.dataset import open_demo
 from lzu_benchmarks.report.page import contents_of, context_of, render
 from lzu_benchmarks.report.rivals import best, rival_notes, rivals_table, spread_text
 from lzu_benchmarks.report.schema import RivalRow, Rivals, Spread
-from lzu_benchmarks.rivals.networks import DET, SEG, Budget, RivalTask, write_band
+from lzu_benchmarks.rivals.networks import DET, SEG, Budget, RivalTask, Weights, write_band
 from lzu_benchmarks.rivals.rivals import OURS, RIVALS, finder, merged
 from lzu_benchmarks.scenes import LABELS
 from lzu_export.errors import LzuError
@@ -160,6 +160,32 @@ def test_what_was_found_is_not_searched_again(stubs: dict[str, Stub], tmp_path: 
     assert stubs["fixed"].calls < 2 * calls
     assert [row.metrics for row in second.rows] == [row.metrics for row in first.rows]
     assert (tmp_path / "results" / "rival-uniform-0.json").is_file()
+
+
+def test_bundles_of_all_networks_lie_in_one_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """So they share the lowerings that were measured, and differ by what they see alone."""
+
+    def run(command: list[str], **_: Any) -> Any:
+        out = Path(command[command.index("--out") + 1])
+        (name,) = (each.removeprefix("name=") for each in command if each.startswith("name="))
+        (out / f"seg/{name}-uniform-0.25x").mkdir(parents=True)
+        (out / f"seg/{name}-uniform-0.25x/manifest.json").touch()
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(compare.subprocess, "run", run)
+    monkeypatch.setattr(compare, "Contender", lambda folder: folder)
+    budget = Budget(3.0, 140)
+    found = [
+        compare.exported(SEG, Weights(name, 0, tmp_path, budget), tmp_path, BAND, Reporter())
+        for name in ("uniform-0.375x", "uniform")
+    ]
+    assert [each.name for each in found] == [
+        "uniform-0.375x-0-uniform-0.25x",
+        "uniform-0-uniform-0.25x",
+    ]
+    assert {each.parent for each in found} == {tmp_path / "bundles/seg"}
 
 
 def test_what_is_missing_is_trained_as_long_as_what_is_there(tmp_path: Path) -> None:
