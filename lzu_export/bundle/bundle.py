@@ -292,3 +292,16 @@ def _here(bundle: Bundle, engines: Sequence[Engine]) -> Here:
                 del found[key]
                 elsewhere["/".join(key)] = why
     return Here(list(found.values()), elsewhere)
+
+
+def outside(bundle: Path, path: Path) -> Path:
+    """Return an output path after checking that it is no folder and not in the bundle."""
+    if bundle.resolve() in path.resolve().parents:
+        raise LzuError(
+            f"{path} lies in the bundle, which stays as it was verified; write it beside"
+        )
+    if path.is_dir():
+        raise LzuError(f"{path} is a folder; name a file in it (--out)")
+    if not path.resolve().parent.is_dir():
+        raise LzuError(f"the folder of {path} does not exist; make it, or name another (--out)")
+    return path

@@ -10,7 +10,16 @@ import numpy as np
 
 from lzu_export.inputs.frame import Frame
 from lzu_export.inputs.images import encode_image
-from lzu_export.support.look.page import BESIDE, Section, data_uri, document, facts, figure, text
+from lzu_export.support.look.page import (
+    BESIDE,
+    Section,
+    data_uri,
+    document,
+    facts,
+    figure,
+    link,
+    text,
+)
 
 PAGE_FILE = "run.html"
 MOST_PICTURES = 60
@@ -91,7 +100,7 @@ def run_page(
     sections = []
     if video is not None:
         body = film.markup(f"{len(film)} of {counts['frames']} frames") if len(film) else ""
-        body += f'<p class="note">The whole video: {_link(video)}</p>'
+        body += f'<p class="note">The whole video: {link(video)}</p>'
         sections.append(Section("Preview", body))
     if names:
         shown = names[:MOST_PICTURES]
@@ -100,7 +109,7 @@ def run_page(
         if len(names) > len(shown):
             body += f'<p class="note">{len(names) - len(shown)} more are in the folder.</p>'
         sections.append(Section("Pictures", body))
-    links = "".join(f"<li>{_link(each)}</li>" for each in results)
+    links = "".join(f"<li>{link(each)}</li>" for each in results)
     about = facts([("bundle", bundle), ("source", source)])
     sections.append(Section("Results", f"<ul>{links}</ul>{about}"))
     return document(
@@ -111,7 +120,3 @@ def run_page(
         sections=sections,
         pictures=BESIDE,
     )
-
-
-def _link(file: str) -> str:
-    return f'<a href="{text(quote(file))}">{text(file)}</a>'

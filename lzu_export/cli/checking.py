@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lzu_export.bundle import bundle as bundles
     from lzu_export.manifest.schema import Parity
     from lzu_export.verification.checks import Check
+    from lzu_export.verification.regression_page import Comparison
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,10 @@ class Against:
     dataset: Dataset = None
     frames: Frames = None
 
-    def checks(
+    def compare(
         self, bundle: "bundles.Bundle", parities: "list[Parity]", provider: str, quiet: bool
-    ) -> "list[Check]":
-        """Return the checks against the stored state; none where the state is stored anew."""
+    ) -> "Comparison | None":
+        """Compare the bundle with the stored state; None where the state is stored anew."""
         from lzu_export.bundle import bundle as bundles
         from lzu_export.evaluation.datasets import open_dataset
         from lzu_export.support.progress import Reporter
@@ -88,6 +89,7 @@ class Against:
             refuse_others,
             write_state,
         )
+        from lzu_export.verification.regression_page import Comparison
 
         then = None if self.update else read_state(self.reference)
         report = Reporter(quiet=quiet)
@@ -109,8 +111,8 @@ class Against:
         if then is None:
             write_state(self.reference, now)
             report.note(f"stored in {self.reference}")
-            return []
-        return compare_states(now, then, recipe)
+            return None
+        return Comparison(now, then, compare_states(now, then, recipe))
 
 
 def check_bundle(
@@ -122,6 +124,7 @@ def check_bundle(
     device: int | None,
     junit: Path | None,
     as_json: bool,
+    page: Path | None = None,
     first: Callable[[], None] | None = None,
 ) -> None:
     """Compare a bundle with PyTorch, and if it matches with a stored state; print the result.
@@ -134,6 +137,7 @@ def check_bundle(
         device: number of the GPU that the command chose; None for the default.
         junit: file to which every check is written as JUnit XML.
         as_json: print JSON.
+        page: file of the page of the comparison with the stored state, see `write_regression`.
         first: check that runs before all others, so that `junit` records its error, too.
 
     Raises:
@@ -144,9 +148,10 @@ def check_bundle(
     from lzu_export.targets.registry import refuse_idle
     from lzu_export.verification.checks import Check, parity_checks, reported
     from lzu_export.verification.parity import verify_all
+    from lzu_export.verification.regression_page import Comparison, write_regression
 
     checks: list[Check] = []
-    kept: list[Check] = []
+    comparison: Comparison | None = None
     with reported(junit, folder.resolve().name, checks):
         if first is not None:
             first()
@@ -158,13 +163,20 @@ def check_bundle(
         parities = verify_all(bundle, references, provider)
         checks += [check for parity in parities for check in parity_checks(parity)]
         if against is not None and all(parity.passed for parity in parities):
-            kept = against.checks(bundle, parities, provider, quiet=as_json)
-            checks += kept
+            comparison = against.compare(bundle, parities, provider, quiet=as_json)
+            checks += comparison.checks if comparison is not None else []
+    kept = list(comparison.checks) if comparison is not None else []
+    name = folder.resolve().name
     if as_json:
         rows = [parity.model_dump(mode="json") for parity in parities]
-        print_json(rows if against is None else {"parity": rows, "checks": [vars(c) for c in kept]})
+        told = {"parity": rows, "checks": [each.to_json() for each in kept]}
+        print_json(rows if against is None else told)
     else:
-        _print(folder.resolve().name, manifest, parities, kept)
+        _print(name, manifest, parities, kept)
+    if page is not None and against is not None and not against.update:
+        write_regression(page, name, against.reference, parities, comparison)
+        if not as_json:
+            say(str(page))
     _end(parities, kept, against)
 
 

@@ -82,9 +82,9 @@ def rank(
     )
     write_report(outcome)
     if as_json:
-        files = {"file": str(outcome.file), "picture": str(outcome.picture)}
+        files = {each: str(getattr(outcome, each)) for each in ("file", "picture", "page")}
         print_json({**files, **outcome.to_json()})
         return
     show(*sensitivity_tables(outcome))
     say(*notes(outcome))
-    say("", *recipe_lines(outcome).splitlines(), "", f"{outcome.file}, {outcome.picture}")
+    say("", *recipe_lines(outcome).splitlines(), "", f"{outcome.page}, {outcome.file}")

@@ -7,8 +7,7 @@ from typing import Any
 import onnx
 
 from lzu_calibration.cache import Cache
-from lzu_export.bundle.bundle import Bundle
-from lzu_export.errors import LzuError
+from lzu_export.bundle.bundle import Bundle, outside
 from lzu_export.graph.lowering.choose import exact_lowerings, lowerings_by_place
 from lzu_export.graph.lowering.resample import Kind
 from lzu_export.graph.read import load_graph
@@ -131,19 +130,6 @@ def new_ranges(
 def beside(bundle: Path, ending: str) -> Path:
     """Return the path of a file beside a bundle, named after it."""
     return bundle.resolve().parent / f"{bundle.resolve().name}.int8.{ending}"
-
-
-def outside(bundle: Path, path: Path) -> Path:
-    """Return an output path after checking that it is no folder and not in the bundle."""
-    if bundle.resolve() in path.resolve().parents:
-        raise LzuError(
-            f"{path} lies in the bundle, which stays as it was verified; write it beside"
-        )
-    if path.is_dir():
-        raise LzuError(f"{path} is a folder; name a file in it (--out)")
-    if not path.resolve().parent.is_dir():
-        raise LzuError(f"the folder of {path} does not exist; make it, or name another (--out)")
-    return path
 
 
 def _of_all_layers(opened: Float32Bundle, overrides: CalibrationOverrides) -> Recipe:

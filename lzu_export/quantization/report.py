@@ -1,7 +1,6 @@
-"""Report the result of a search for sensitive layers: file, tables, recipe lines and picture."""
+"""Report the result of a search for sensitive layers: files, tables and recipe lines."""
 
 import json
-from pathlib import Path
 
 import yaml
 from rich.text import Text
@@ -9,15 +8,15 @@ from rich.text import Text
 from lzu_export.errors import readable_os_errors
 from lzu_export.manifest.schema import ROUNDING_NOTE
 from lzu_export.quantization.sensitivity import Outcome
+from lzu_export.quantization.sensitivity_curve import draw
+from lzu_export.quantization.sensitivity_page import sensitivity_page, signed
 from lzu_export.support.escaping import visible
 from lzu_export.support.files import replacing
-from lzu_export.support.look.colours import LIGHT
-from lzu_export.support.plots import plotting
 from lzu_export.support.tables import Cell, Column, coloured, grid
 
 
 def write_report(outcome: Outcome) -> None:
-    """Write the JSON file and the picture beside it, each by one rename.
+    """Write the JSON file, and the picture and the page beside it, each by one rename.
 
     Raises:
         LzuError: they cannot be written.
@@ -26,10 +25,13 @@ def write_report(outcome: Outcome) -> None:
         readable_os_errors(str(outcome.file)),
         replacing(outcome.file) as file,
         replacing(outcome.picture) as picture,
+        replacing(outcome.page) as page,
     ):
         draw(outcome, picture)
         text = json.dumps(outcome.to_json(), indent=2, allow_nan=False) + "\n"
         file.write_text(text, encoding="utf-8")
+        made = sensitivity_page(outcome, recipe_lines(outcome), notes(outcome))
+        page.write_text(made, encoding="utf-8")
 
 
 def sensitivity_tables(outcome: Outcome) -> list[Text]:
@@ -40,12 +42,12 @@ def sensitivity_tables(outcome: Outcome) -> list[Text]:
     for i, each in enumerate(found.ranking, start=1):
         counts = [str(len(each.layers))] if layers else []
         name = Text(f"{i:3} {visible(each.name)}", "bold" if i <= found.kept else "")
-        rows.append([name, *counts, f"{each.metric:.2f}", _signed(each.cost)])
+        rows.append([name, *counts, f"{each.metric:.2f}", signed(each.cost)])
     ranking = grid([*map(Column, (f"    {outcome.by}", *layers, metric, "cost"))], rows)
     steps: list[list[Cell]] = []
     for step in found.steps:
         style = "bold" if step.kept == found.kept else ""
-        cells = f"{step.metric:.2f}", _signed(found.baseline - step.metric)
+        cells = f"{step.metric:.2f}", signed(found.baseline - step.metric)
         steps.append(
             [
                 Text(f"{step.kept:4}", style),
@@ -80,59 +82,3 @@ def recipe_lines(outcome: Outcome) -> str:
         return "no layer may be INT8 within the limit: leave int8 out of the recipe's precision"
     data = {"higher_precision": {"int8": outcome.higher_precision}}
     return yaml.safe_dump(data, default_flow_style=None, width=96).rstrip()
-
-
-def draw(outcome: Outcome, path: Path) -> None:
-    """Draw the metric against the number of layers in INT8, as PNG."""
-    found, metric = outcome.found, outcome.metric
-    steps = sorted(found.steps, key=lambda step: step.int8_layers)
-    chosen = found.chosen
-    with plotting() as plt:
-        from matplotlib.ticker import MaxNLocator
-
-        figure, panel = plt.subplots(figsize=(8, 4.6), layout="constrained")
-        panel.axhline(found.baseline, color=LIGHT["faint"], linewidth=1.2, label="float32")
-        panel.axhline(
-            found.baseline - found.limit,
-            color=LIGHT["limit"],
-            linewidth=1.2,
-            linestyle="--",
-            label=f"limit, {found.limit:g} points below",
-        )
-        panel.plot(
-            [step.int8_layers for step in steps],
-            [step.metric for step in steps],
-            color=LIGHT["fixed"],
-            marker="o",
-            markersize=4.5,
-            linewidth=1.3,
-            label="the cheapest layers in INT8, the others higher",
-        )
-        panel.plot(
-            [chosen.int8_layers],
-            [chosen.metric],
-            linestyle="none",
-            marker="o",
-            markersize=12,
-            markerfacecolor="none",
-            markeredgecolor=LIGHT["good"],
-            markeredgewidth=2.2,
-            label=f"chosen: {chosen.int8_layers} of {len(outcome.layers)} layers in INT8, "
-            f"{metric} {chosen.metric:.2f}",
-        )
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.margins(y=0.12)
-        panel.grid(axis="y")
-        panel.set_xlabel("layers in INT8, the cheapest first")
-        panel.set_ylabel(f"{metric} (points)")
-        panel.set_title(
-            visible(f"INT8 of {outcome.bundle}: {metric} on {outcome.frames} frames of ")
-            + visible(outcome.dataset),
-            loc="left",
-        )
-        figure.legend(loc="outside lower center", ncols=2)
-        figure.savefig(path, dpi=130, format="png")
-
-
-def _signed(points: float) -> str:
-    return f"{round(points, 2) + 0:+.2f}"  # + 0 avoids -0.00

@@ -20,11 +20,13 @@ from lzu_calibration.sensitivity import (
     MANY,
     Evaluations,
     Sensitivity,
+    Step,
     Units,
     group_layers,
     keep_patterns,
     most_evaluations,
 )
+from lzu_export.bundle.bundle import outside
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import EvaluationSet, named_sets, open_dataset
 from lzu_export.evaluation.evaluate import check_classes
@@ -38,7 +40,6 @@ from lzu_export.quantization.recalibrate import (
     Float32Bundle,
     beside,
     new_ranges,
-    outside,
     ranges_at_hand,
 )
 from lzu_export.support.checkout import option
@@ -82,6 +83,15 @@ class Outcome:
     def picture(self) -> Path:
         """Path of the picture of the curve."""
         return self.file.with_suffix(".png")
+
+    @property
+    def page(self) -> Path:
+        """Path of the page."""
+        return self.file.with_suffix(".html")
+
+    def higher_layers(self, step: Step) -> int:
+        """Return the number of layers that a step keeps in higher precision."""
+        return len(self.layers) - step.int8_layers
 
     @property
     def higher_precision(self) -> list[str]:

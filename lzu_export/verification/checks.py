@@ -1,16 +1,38 @@
 """Checks of a verification, and a JUnit file of them for continuous integration."""
 
+import math
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.manifest.comparison import Deviation, Parity
 from lzu_export.support.escaping import xml
 from lzu_export.support.files import write_text
+
+
+class Change(NamedTuple):
+    """A figure beside the reference's."""
+
+    now: float
+    then: float
+    value: float
+    """Difference of the two, or their ratio if `relative`."""
+    relative: bool
+    form: str
+    """Format of `now` and `then`, such as `{:.2f} ms`."""
+    span: tuple[float, float] | None = None
+    """95 % interval of `value`; None for a figure without luck in it, or without an interval."""
+
+    def texts(self) -> tuple[str, str]:
+        """Return the change with its sign or as a multiple, and its interval; empty without one."""
+        form = "{:.3f}" if self.relative else "{:+.2f}"
+        told = form.format(self.value) + (" times" if self.relative else "")
+        ends = [form.format(end) for end in self.span or ()]
+        return told, f"[{', '.join(ends)}]" if ends else ""
 
 
 @dataclass(frozen=True)
@@ -23,6 +45,41 @@ class Check:
     status: Literal["passed", "failed", "skipped", "error"]
     message: str
     """Figures in words; or the reason why the check was skipped or could not be made."""
+    change: Change | None = None
+    """The figure beside the reference's, where both are finite."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        data = {name: value for name, value in vars(self).items() if name != "change"}
+        if self.change is None:
+            return data
+        change = self.change
+        low, high = change.span or (None, None)
+        kind = "ratio" if change.relative else "difference"
+        figures = {"now": change.now, "then": change.then, kind: change.value}
+        return {**data, "change": {**figures, "low": low, "high": high}}
+
+
+def change_of(
+    now: float,
+    then: float,
+    form: str,
+    *,
+    relative: bool = False,
+    span: tuple[float, float] | None = None,
+) -> Change | None:
+    """Return a figure's change; None if it is no number.
+
+    Args:
+        now: the figure.
+        then: the reference's.
+        form: see `Change.form`.
+        relative: whether the change is a ratio, else a difference.
+        span: interval of the change.
+    """
+    if not (math.isfinite(now) and math.isfinite(then) and (then or not relative)):
+        return None
+    return Change(now, then, now / then if relative else now - then, relative, form, span)
 
 
 TITLES = {"difference": "deviation of {}", "snr": "signal-to-noise ratio of {}"}

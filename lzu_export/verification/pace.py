@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 from pydantic import Field
 
@@ -20,7 +21,7 @@ from lzu_export.support.provenance import low_precision_note
 from lzu_export.support.section import Section
 from lzu_export.support.watch import Conditions, Watch
 from lzu_export.targets.registry import runs_anywhere
-from lzu_export.verification.checks import Check
+from lzu_export.verification.checks import Check, change_of
 
 BLOCK = 4
 """Number of timed queries per turn."""
@@ -292,8 +293,10 @@ def compare_latency(
 
 
 def _check(engine: str, name: str, verdict: Verdict, doubt: str) -> Check:
-    status = "passed" if verdict.held else "failed"
-    return Check(engine, name, status, verdict.message + doubt)  # type: ignore[arg-type]
+    status: Literal["passed", "failed"] = "passed" if verdict.held else "failed"
+    now, then = verdict.now.value, verdict.then.value
+    change = change_of(now, then, verdict.form, relative=True, span=verdict.interval)
+    return Check(engine, name, status, verdict.message + doubt, change)
 
 
 def _missing(engine: str, now: LatencyState, elsewhere: Mapping[str, str]) -> str:

@@ -12,11 +12,13 @@ from pydantic import AliasChoices, Field, ValidationError
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.evaluation.content import Content, Watched
-from lzu_export.evaluation.datasets import EvaluationSet
+from lzu_export.evaluation.datasets import EvaluationSet, Scorer
 from lzu_export.evaluation.evaluate import batches, evaluate
+from lzu_export.evaluation.resampling import difference, resampled_first
 from lzu_export.graph.lowering.choose import lowerings_by_place
 from lzu_export.manifest.comparison import ON_DEVICE, Agreement, Parity
 from lzu_export.manifest.fields import Number
+from lzu_export.manifest.resampled import Resampled
 from lzu_export.manifest.schema import Engine, Manifest
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import CameraFrame, Predictor
@@ -27,7 +29,7 @@ from lzu_export.support.progress import Reporter
 from lzu_export.support.section import Section
 from lzu_export.targets.registry import find
 from lzu_export.tasks.agreement import against_fp32
-from lzu_export.verification.checks import Check, deviation_checks
+from lzu_export.verification.checks import Check, change_of, deviation_checks
 from lzu_export.verification.pace import LatencyState, compare_latency, measure_latency
 from lzu_export.verification.sessions import is_emulated, open_emulated
 
@@ -51,6 +53,8 @@ class AccuracyState(Section):
     engines: dict[str, dict[str, Number]]
     agreement: dict[str, Agreement] = Field({})
     """Agreement of each engine with the FP32 engine, if that runs here."""
+    resampled: dict[str, Resampled] = Field({})
+    """The metric of the first engine on resampled sets."""
 
 
 class State(Section):
@@ -164,7 +168,8 @@ def measure_state(
             scored = {**opened.as_shipped, **opened.emulated}
             agreements = against_fp32(manifest.recipe, list(scored))
             watched = Watched(dataset)
-            scores = evaluate(scored, watched, advance, agreements=agreements)
+            scorers: dict[str, Scorer] = {}
+            scores = evaluate(scored, watched, advance, agreements=agreements, scorers=scorers)
         accuracy = AccuracyState(
             dataset=dataset.name,
             frames=len(dataset),
@@ -172,6 +177,7 @@ def measure_state(
             metric=dataset.metric,
             engines=scores,
             agreement=agreements.result() if agreements is not None else {},
+            resampled=resampled_first(scorers),
         )
     with report.working("measuring latency"):
         camera_frames = _camera_frames(opened, dataset)
@@ -362,7 +368,10 @@ def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) 
         limit = recipe.metric_limit(engine.rpartition("/")[2])
         message = f"{value:.2f} where the reference has {wanted:.2f}; {limit:g} may be lost"
         held = value >= wanted - limit  # NaN never passes
-        checks.append(Check(engine, name, "passed" if held else "failed", message))
+        gain = difference(value - wanted, now.resampled.get(engine), then.resampled.get(engine))
+        span = None if gain is None else (gain.low, gain.high)
+        change = change_of(value, wanted, "{:.2f}", span=span)
+        checks.append(Check(engine, name, "passed" if held else "failed", message, change))
         if (agreement := now.agreement.get(engine)) is not None:
             checks += _scores_held(engine, agreement, recipe)
     return checks
@@ -400,11 +409,13 @@ def _compare_parity(state: State, reference: State, recipe: Recipe) -> list[Chec
                 held = value <= allowed
                 message = f"{value:.2g} where the reference has {wanted:.2g}"
                 message += f"; {allowed:.2g} is allowed"
+                change = change_of(value, wanted, "{:.1e}", relative=True)
             else:
                 held = value >= wanted - limits.snr
                 message = f"{value:.1f} dB where the reference has {wanted:.1f}"
                 message += f"; {limits.snr:g} dB may be lost"
-            checks.append(Check(engine, name, "passed" if held else "failed", message))
+                change = change_of(value, wanted, "{:.1f} dB")
+            checks.append(Check(engine, name, "passed" if held else "failed", message, change))
     return checks
 
 

@@ -157,6 +157,7 @@ def test_everything_is_written_and_said(area: Path) -> None:
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
     assert {path.name: path.read_bytes() for path in (area / "own").iterdir()} == before
     assert {path.name for path in area.glob("own.*")} == {
+        "own.int8.sensitivity.html",
         "own.int8.sensitivity.json",
         "own.int8.sensitivity.png",
         "own.int8.sensitivity.state.json",
@@ -184,6 +185,11 @@ def test_a_list_is_found_and_fits_a_recipe(
     assert data["higher_precision"] == list(costly)
     assert data["chosen"]["kept"] == 2
     assert data["picture"] == str(area / "own.int8.sensitivity.png")
+    page = Path(data["page"]).read_text()
+    assert data["page"] == str(area / "own.int8.sensitivity.html")
+    assert f"2 of {len(data['ranking'])} layers stay in higher precision" in page
+    assert "backbone.conv1, neck.fpn_convs.0.conv" in page  # lines to copy
+    assert 'href="own.int8.sensitivity.json"' in page
     monkeypatch.setattr(sensitivity.Int8Metric, "__call__", None)
     assert json.loads(calibrate(*call)[1])["ranking"] == data["ranking"]
     status, out, err = calibrate(*call[:-1])

@@ -390,6 +390,10 @@ def test_the_command_and_its_exit_statuses(
     assert run(*options, "--json") == 3
     found = capsys.readouterr()
     assert [c["status"] for c in json.loads(found.out)["checks"]].count("failed") == 1
+    page = tiny_bundle.with_name(f"{tiny_bundle.name}.regression.html").read_text()
+    assert "Regressed: 1 of" in page
+    assert run(*options, "--out", tiny_bundle / "page.html") == 2
+    assert "lies in the bundle" in capsys.readouterr().err.replace("\n", " ")
     assert "lost against" in found.err
     assert run(tiny_bundle, "--junit", report) == 0
     assert "latency" not in report.read_text()

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.report.pictures import LOWEST, true_boxes, write_jpeg
 from lzu_benchmarks.report.schema import Crop, Examples
-from lzu_benchmarks.report.svg import plain
 from lzu_export.evaluation.datasets import Sample
 from lzu_export.evaluation.metrics.coco import AREAS, COCO_AREAS
 from lzu_export.evaluation.metrics.scorers import BoxTruth
@@ -18,6 +17,7 @@ from lzu_export.inputs.frame import Frame
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.draw_boxes import draw_detections
 from lzu_export.runtime.text import caption, unit_of
+from lzu_export.support.look.svg import plain
 from lzu_export.tasks.partners import overlaps
 
 OVERLAP = 0.5

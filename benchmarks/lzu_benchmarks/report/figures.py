@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lzu_benchmarks.report.svg import (
+from lzu_export.support.look.colours import STAGES
+from lzu_export.support.look.svg import (
     FAINT,
     INK,
     LIMIT,
@@ -18,7 +19,6 @@ from lzu_benchmarks.report.svg import (
     svg,
     touch,
 )
-from lzu_export.support.look.colours import STAGES
 from lzu_export.support.plots import plotting
 
 LINES = {"fp32": "-", "fp16": "--", "bf16": "-.", "int8": ":"}

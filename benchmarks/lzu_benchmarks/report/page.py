@@ -26,7 +26,6 @@ from lzu_benchmarks.report.rows import (
     worst,
 )
 from lzu_benchmarks.report.schema import ORDER, LatencyGroup, Report
-from lzu_benchmarks.report.svg import plain
 from lzu_benchmarks.report.verdict import (
     captions,
     cards,
@@ -41,6 +40,7 @@ from lzu_export.errors import readable_os_errors
 from lzu_export.support.escaping import markdown, visible
 from lzu_export.support.files import write_text
 from lzu_export.support.look import page as look
+from lzu_export.support.look.svg import plain
 from lzu_export.tasks.registry import find_task
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -97,8 +97,8 @@ def context_of(report: Report, pictures: Path) -> dict[str, Any]:
         "rivals_best": best(report.rivals) if report.rivals else [],
         "rival_headings": headings(report.rivals) if report.rivals else [],
         "spread_text": spread_text,
-        "scales": sorted({row.bundle.scale for row in rows}),
-        "engines": _keys(rows),
+        "toggles": toggles_of(rows),
+        "gains": any(row.gain is not None for row in rows),
         "worst": worst,
         "probes": chain,
         "value_at": lambda parity, probe: {**parity.probes, **parity.outputs}.get(probe),
@@ -122,6 +122,18 @@ def contents_of(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("provenance", "Provenance"): True,
     }
     return [section for section, given in there.items() if given]
+
+
+def toggles_of(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the values of each toggle, in the order of the rows; those that do not vary have none.
+
+    A value of a toggle is one of the rows' `data`.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for row in sorted(rows, key=lambda row: row.bundle.scale):
+        for name, value in row.choices.items():
+            found.setdefault(name, {})[value] = None
+    return {name: list(values) for name, values in found.items() if len(values) > 1}
 
 
 def _machines(groups: Sequence[LatencyGroup]) -> list[LatencyGroup]:

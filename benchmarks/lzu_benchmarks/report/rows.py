@@ -106,7 +106,13 @@ class Row(NamedTuple):
     @property
     def data(self) -> dict[str, str]:
         """Values by which the page filters rows and marks."""
-        return {"data-scale": f"{self.bundle.scale:g}", "data-engine": self.key}
+        return {f"data-{name}": value for name, value in self.choices.items()}
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """Values of the page's toggles, by the name of each."""
+        target, _, precision = self.key.partition("/")
+        return {"target": target, "precision": precision, "scale": f"{self.bundle.scale:g}"}
 
 
 def rows_of(report: Report) -> list[Row]:

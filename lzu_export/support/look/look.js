@@ -40,6 +40,21 @@ for (const box of all(".scroll")) {
   new ResizeObserver(look).observe(box);
 }
 
+/* Lines: a button copies them; where a browser forbids it, they are selected. */
+for (const block of all("pre.lines")) {
+  const button = make("button", { type: "button", className: "copy", textContent: "Copy" });
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(block.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(block);
+      button.textContent = "Selected";
+    }
+  });
+  block.after(button);
+}
+
 /* Choices: a row or mark is shown if each of its values is chosen. */
 const choices = document.querySelector("form.choices[data-filter]");
 function filter() {

@@ -6,11 +6,12 @@ name or a path contains, the browser shows it and never runs it.
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from lzu_export.support.escaping import visible
 from lzu_export.support.look.colours import variables
@@ -66,7 +67,13 @@ def slug(title: str) -> str:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, name: str, numbers: int = 1
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    name: str,
+    numbers: int = 1,
+    prose: Collection[int] = (),
+    kinds: Mapping[int, str] | None = None,
 ) -> str:
     """Return a table that can be sorted and scrolls where it is too wide.
 
@@ -75,18 +82,22 @@ def table(
         rows: the cells of each row as text; the first one names the row.
         name: name of the table, for screen readers.
         numbers: index of the first column of numbers, which are aligned on the right.
+        prose: indices of the columns of sentences, whose lines are broken.
+        kinds: class of the style sheet by the row's index, such as `best` or `lost`.
     """
-    kind = ["" if i < numbers else ' class="n"' for i in range(len(columns))]
+    aligned = ["" if i < numbers or i in prose else ' class="n"' for i in range(len(columns))]
+    kind = [' class="text"' if i in prose else each for i, each in enumerate(aligned)]
     heads = "".join(
         f'<th scope="col"{each}>{text(title)}</th>'
-        for each, title in zip(kind, columns, strict=True)
+        for each, title in zip(aligned, columns, strict=True)
     )
-    body = []
-    for first, *rest in rows:
+    body, marks = [], kinds or {}
+    for i, (first, *rest) in enumerate(rows):
         cells = "".join(
             f"<td{each}>{text(cell)}</td>" for each, cell in zip(kind[1:], rest, strict=True)
         )
-        body.append(f'<tr><th scope="row">{text(first)}</th>{cells}</tr>')
+        mark = f' class="{marks[i]}"' if i in marks else ""
+        body.append(f'<tr{mark}><th scope="row">{text(first)}</th>{cells}</tr>')
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text(name)}">'
         f'<table class="sortable"><thead><tr>{heads}</tr></thead>'
@@ -98,6 +109,50 @@ def facts(pairs: Iterable[tuple[str, object]]) -> str:
     """Return a list of names and values, as text."""
     rows = "".join(f"<div><dt>{text(a)}</dt><dd>{text(b)}</dd></div>" for a, b in pairs)
     return f'<dl class="facts">{rows}</dl>'
+
+
+def link(file: str, title: str | None = None) -> str:
+    """Return a link to a file beside the page.
+
+    Args:
+        file: its name.
+        title: text of the link, by default the name.
+    """
+    return f'<a href="{text(quote(file))}">{text(title or file)}</a>'
+
+
+def links(files: Iterable[tuple[str, str]]) -> str:
+    """Return a list of files beside the page, each name with what the file holds."""
+    rows = "".join(f"<li>{link(file)}: {text(what)}</li>" for file, what in files)
+    return f"<ul>{rows}</ul>"
+
+
+def lines(content: str, name: str) -> str:
+    """Return lines of code or configuration with a button that copies them.
+
+    Args:
+        content: the lines.
+        name: what they are, for screen readers.
+    """
+    return (
+        f'<pre class="lines" tabindex="0" role="region" aria-label="{text(name)}">'
+        f"<code>{text(content)}</code></pre>"
+    )
+
+
+def note(*sentences: str) -> str:
+    """Return sentences in small print; nothing without any."""
+    return f'<p class="note">{text(" ".join(sentences))}</p>' if sentences else ""
+
+
+def folded(title: str, body: str) -> str:
+    """Return markup that a click on its title unfolds; print shows it."""
+    return f"<details><summary>{text(title)}</summary>{body}</details>"
+
+
+def both(figures: Mapping[str, str]) -> str:
+    """Return a figure that is drawn for a screen (`wide`) and for a phone (`narrow`)."""
+    return "".join(f'<div class="{size}-only">{figures[size]}</div>' for size in ("wide", "narrow"))
 
 
 def data_uri(content: bytes, kind: str) -> str:

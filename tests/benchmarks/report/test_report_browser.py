@@ -8,13 +8,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("jinja2", reason="the report needs the extra bench")
 pytest.importorskip("matplotlib", reason="the report needs the extra bench")
 driver = pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
 
 from lzu_benchmarks.report.page import write_pages  # noqa: E402
-from report_samples import sample_report  # noqa: E402
+from page_samples import sample_comparison, sample_outcome  # noqa: E402
+from report_samples import parity, sample_report  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -108,14 +110,18 @@ def test_choices_tables_pictures_and_numbers_answer(browser: Any, report: Path) 
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(report.as_uri())
     results = page.locator("#results table").first
-    page.locator("#results input[name=engine][value='onnxruntime/int8']").uncheck()
-    assert results.locator("tbody tr[data-engine='onnxruntime/int8']:visible").count() == 0
-    assert results.locator("tbody tr[data-engine='onnxruntime/fp32']:visible").count() == 9
+    assert page.locator("#results legend").all_inner_texts() == ["precision", "scale"]
+    page.locator("#results input[name=precision][value='int8']").uncheck()
+    assert results.locator("tbody tr[data-precision='int8']:visible").count() == 0
+    assert results.locator("tbody tr[data-precision='fp32']:visible").count() == 9
+    page.locator("#results input[name=scale][value='0.25']").uncheck()
+    assert results.locator("tbody tr[data-precision='fp32']:visible").count() == 5
+    page.locator("#results input[name=scale][value='0.25']").check()
     heading = results.locator("th button").nth(1)
     for order in ("ascending", "descending"):
         heading.click()
         assert results.locator(f"th[aria-sort={order}]").count() == 1
-        scores = results.locator("tbody tr[data-engine='onnxruntime/fp32'] td:nth-child(2)")
+        scores = results.locator("tbody tr[data-precision='fp32'] td:nth-child(2)")
         values = [float(each) for each in scores.all_inner_texts()]
         assert values == sorted(values, reverse=order == "descending")
     page.locator("[data-viewer] figure:visible button.enlarge").first.click()
@@ -130,14 +136,17 @@ def test_choices_tables_pictures_and_numbers_answer(browser: Any, report: Path) 
     page.close()
 
 
-def test_pages_of_warps_and_runs_are_accessible_too(browser: Any, tmp_path: Path) -> None:
+def pages(folder: Path) -> list[Path]:
+    """Write a page of each kind besides the report."""
     from lzu_export.bundle.run_page import Film, run_page
     from lzu_export.preview.preview import preview_warp
+    from lzu_export.quantization.report import write_report
+    from lzu_export.verification.regression_page import write_regression
     from lzu_export.warp.fixed_warp import FixedWarp
 
     boxes = [[70.0, 40, 90, 52], [80, 44, 88, 50]]
     warp = FixedWarp.from_boxes(np.array(boxes), source=(96, 160), scale=0.5)
-    preview_warp(warp, tmp_path / "warp.html", boxes=boxes)
+    preview_warp(warp, folder / "warp.html", boxes=boxes)
     film = Film()
     for shade in (0, 255):
         film.add(np.full((90, 160, 3), shade, np.uint8))
@@ -146,13 +155,56 @@ def test_pages_of_warps_and_runs_are_accessible_too(browser: Any, tmp_path: Path
         bundle="b", source="drive.mp4", counts=counts, names=[], video="drive.mp4", film=film,
         results=["results.json"],
     )  # fmt: skip
-    (tmp_path / "run.html").write_text(made)
-    for name in ("warp.html", "run.html"):
-        page = browser.new_page(viewport={"width": 390, "height": 900})
-        page.set_default_timeout(PATIENCE)
-        said: list[str] = []
-        page.on("console", lambda message, said=said: said.append(message.text))
-        page.goto((tmp_path / name).as_uri())
-        assert [each["id"] for each in accessibility(page)] == []
-        assert said == []
-        page.close()
+    (folder / "run.html").write_text(made)
+    outcome = sample_outcome(folder)
+    write_report(outcome)
+    regressed, parities = folder / "regression.html", [parity("fp32", "fixed")]
+    write_regression(regressed, "b", folder / "reference.json", parities, sample_comparison())
+    return [folder / "warp.html", folder / "run.html", outcome.page, regressed]
+
+
+def test_the_other_pages_are_as_accessible_and_as_quiet(browser: Any, tmp_path: Path) -> None:
+    for path in pages(tmp_path):
+        assert path.stat().st_size < 5_000_000
+        for width, scheme in ((390, "light"), (390, "dark"), (1600, "light")):
+            context = browser.new_context(
+                viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+            )
+            page = context.new_page()
+            page.set_default_timeout(PATIENCE)
+            said: list[str] = []
+            fetched: list[str] = []
+            page.on("console", lambda message, said=said: said.append(message.text))
+            page.on("pageerror", lambda error, said=said: said.append(str(error)))
+            page.on("request", lambda request, fetched=fetched: fetched.append(request.url))
+            page.goto(path.as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            sizes = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+            assert sizes[0] <= sizes[1], path.name
+            assert [each["id"] for each in accessibility(page)] == [], path.name
+            assert said == []
+            assert [each for each in fetched if not each.startswith("data:")] == [path.as_uri()]
+            context.close()
+
+
+def test_lines_for_a_recipe_are_copied_and_layers_sorted(browser: Any, tmp_path: Path) -> None:
+    from lzu_export.quantization.report import write_report
+
+    outcome = sample_outcome(tmp_path)
+    write_report(outcome)
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(outcome.page.as_uri())
+    page.locator("button.copy").click()
+    page.locator("button.copy", has_text="Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert yaml.safe_load(copied) == {"higher_precision": {"int8": outcome.higher_precision}}
+    layers = page.locator("#each-layer-alone-in-int8 table")
+    layers.locator("th button", has_text="cost").click()
+    costs = [float(each) for each in layers.locator("td:nth-child(2)").all_inner_texts()]
+    assert costs == sorted(costs)
+    page.locator("#accuracy-by-layers [id$='step-0'] >> visible=true").first.hover()
+    assert "0 of 30 layers higher" in page.locator(".tip").inner_text()
+    context.close()

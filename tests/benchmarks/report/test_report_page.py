@@ -15,7 +15,7 @@ from lzu_benchmarks.harness.candidates import STAGES
 from lzu_benchmarks.report.charts import figures_of
 from lzu_benchmarks.report.embedded import Embedder
 from lzu_benchmarks.report.lowerings import lowerings_of, measured_on
-from lzu_benchmarks.report.page import render, write_pages
+from lzu_benchmarks.report.page import render, toggles_of, write_pages
 from lzu_benchmarks.report.rows import (
     chain,
     deviation,
@@ -325,3 +325,36 @@ def test_pictures_beyond_the_budget_are_left_out_and_counted(tmp_path: Path) -> 
     assert embed("a.jpg") is None
     assert embed("missing.jpg") is None
     assert embed.left_out == 1
+
+
+def test_scale_precision_and_target_are_toggles_where_they_vary(page: str) -> None:
+    rows = rows_of(sample_report("det"))
+    assert toggles_of(rows) == {"precision": ["fp32", "int8"], "scale": ["0.25", "0.5"]}
+    assert toggles_of([row for row in rows if row.key == rows[0].key]) == {"scale": ["0.25", "0.5"]}
+    emulated = [row._replace(key="emulated/int8") if i % 2 else row for i, row in enumerate(rows)]
+    assert toggles_of(emulated)["target"] == ["onnxruntime", "emulated"]
+    assert '<input type="checkbox" name="precision" value="int8" checked>' in page
+    assert 'data-target="onnxruntime" data-precision="int8" data-scale="0.5"' in page
+
+
+def test_a_gain_without_any_interval_has_no_column(rendered: tuple[str, str]) -> None:
+    for text in rendered:
+        assert "over uniform" in text
+    report = sample_report("det")
+    bundles = []
+    for each in report.bundles:
+        engines = {
+            name: engine.model_copy(
+                update={
+                    "score": engine.score and engine.score.model_copy(update={"resampled": None})
+                }
+            )
+            for name, engine in each.engines.items()
+        }
+        bundles.append(each.model_copy(update={"engines": engines}))
+    page, markdown = render(report.model_copy(update={"bundles": tuple(bundles)}), Path("none"))
+    assert "over uniform</th>" not in page
+    assert "over uniform [95 %]" not in markdown
+    assert "No difference of accuracy has an interval" in unescape(page)
+    table = markdown[markdown.index("| engine | scale") :].split("\n\n")[0].splitlines()
+    assert len({line.count("|") for line in table}) == 1

@@ -1,4 +1,4 @@
-"""Figures of matplotlib as SVG text in the page's own colours, light or dark."""
+"""Figures of matplotlib as SVG text in a page's own colours, light or dark."""
 
 import io
 import re
