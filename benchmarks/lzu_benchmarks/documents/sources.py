@@ -105,6 +105,11 @@ SOURCES = {
     "upsampling": Source("python -m lzu_benchmarks upsampling", 900.0),
     "training_speed": Source("python -m lzu_benchmarks training_speed", 60.0),
     "training_speed-8": Source("python -m lzu_benchmarks training_speed --batch 8", 200.0),
+    "rivals-seg": Source(
+        "python -m lzu_export bench seg --rivals --precision fp32 --target onnxruntime "
+        "--frames 256",
+        900.0,
+    ),
     "speed-det": Source("python -m lzu_benchmarks speed --task det --out build/bench", 900.0),
     "speed-seg": Source("python -m lzu_benchmarks speed --task seg --out build/bench", 900.0),
     "speed-det3d": Source("python -m lzu_benchmarks speed --task det3d --out build/bench", 900.0),
