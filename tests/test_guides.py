@@ -338,7 +338,12 @@ def all_targets(checkout: Path) -> Path:
 
 
 def run(block: Block, folder: Path) -> None:
-    """Run a block in the checkout, as if a user pasted it."""
+    """Run a block in the checkout, as if a user pasted it; Python in this process."""
+    if block.language == "python":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            exec(compile(block.text, block.name, "exec"), {"__name__": "__main__"})
+        return
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -347,9 +352,8 @@ def run(block: Block, folder: Path) -> None:
              os.environ.get("PYTHONPATH", "")]
         ),
     }  # fmt: skip
-    program = ["bash", "-euc"] if block.language == "sh" else [sys.executable, "-c"]
     done = subprocess.run(
-        [*program, block.text],
+        ["bash", "-euc", block.text],
         cwd=folder,
         env=environment,
         capture_output=True,
