@@ -1,6 +1,7 @@
 """Settings of SAHI are compared on the same slices; SAHI itself is a stand-in here."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from lzu_benchmarks.demo.dataset import open_demo
 from lzu_benchmarks.rivals.slicing import DEFAULTS, SETTINGS
 from lzu_benchmarks.studies import sahi_settings
 from lzu_benchmarks.studies.sahi_settings import main, measure, show, to_coco
+from lzu_export.evaluation.metrics.coco import bootstrap_ap_differences
 from lzu_export.support.progress import Reporter
 
 
@@ -59,7 +61,11 @@ def sahi(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def test_every_setting_sees_the_same_slices(sahi: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_every_setting_sees_the_same_slices(
+    sahi: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = partial(bootstrap_ap_differences, resamples=50)
+    monkeypatch.setattr(sahi_settings, "bootstrap_ap_differences", quick)
     found = measure(tmp_path, open_demo("val", 4), Reporter(quiet=True))
     assert len(sahi) == 4 * len(SETTINGS)
     assert {(each["slice_height"], each["slice_width"]) for each in sahi} == {(200, 356)}

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from lzu_benchmarks.demo.dataset import open_demo  # noqa: E402
 from lzu_benchmarks.scenes import Sequence, render  # noqa: E402
-from lzu_benchmarks.train import det  # noqa: E402
+from lzu_benchmarks.train import det, figures  # noqa: E402
 from lzu_benchmarks.train.cache import Cache, frame_targets, mirror  # noqa: E402
 from lzu_benchmarks.train.det import Found, in_frame  # noqa: E402
 from lzu_benchmarks.train.figures import compare, seed_lines  # noqa: E402
@@ -26,6 +27,7 @@ from lzu_benchmarks.train.windows import (  # noqa: E402
     tiles,
 )
 from lzu_export.errors import LzuError  # noqa: E402
+from lzu_export.evaluation.metrics.coco import bootstrap_ap_differences  # noqa: E402
 from lzu_export.models.checkpoint import load_checkpoint  # noqa: E402
 from lzu_export.recipes import load_recipe  # noqa: E402
 from lzu_export.recipes.sections import Window  # noqa: E402
@@ -204,7 +206,11 @@ def test_contradictions_are_refused(
     assert message in capsys.readouterr().err
 
 
-def test_figures_of_several_seeds_are_averaged(tmp_path: Path) -> None:
+def test_figures_of_several_seeds_are_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = partial(bootstrap_ap_differences, resamples=10)
+    monkeypatch.setattr(figures, "bootstrap_ap_differences", quick)
     dataset = open_demo("val", 4)
     truth = dataset.coco_ground_truth()
     boxes = [{**a, "score": 0.5} for a in truth["annotations"] if not a["iscrowd"]]
