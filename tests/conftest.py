@@ -14,7 +14,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ settings.load_profile("any-machine")
 
 # Below `make test` as without it, remedies name options and not the Makefile's variables.
 os.environ.pop("MAKELEVEL", None)
+
+# A trace makes a million objects; looking for garbage at every 700th takes a tenth of its time.
+gc.set_threshold(20_000, 20, 20)
 
 # Tests start many programs, and without compiled modules each compiles the whole package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -125,11 +128,20 @@ def shared_traces(bundles: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_timings() -> Iterator[None]:
+    """Time engines and lowerings with the fewest runs, since no test reads how long they took."""
+    with pytest.MonkeyPatch.context() as patch:
+        for timer in ("evaluation.evaluate", "compiler.comparison", "targets.onnxruntime"):
+            with suppress(ImportError):
+                patch.setattr(f"lzu_export.{timer}.SECONDS", 0.0)
+        yield
+
+
 @contextmanager
 def _alone(bundles: Path, name: str) -> Iterator[None]:
     """Let one worker make a bundle; the others wait, and their exports find it up to date."""
-    with (bundles / f"{name}.lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lzu_export.evaluation.evaluate.SECONDS", 0.0)  # no test uses its latency
+    with (bundles / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -234,12 +246,3 @@ def run(tiny_bundle: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 def each_task(request: pytest.FixtureRequest) -> str:
     """Name of a task: every test that takes it, or a fixture made of it, runs once for each."""
     return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def sooner() -> Iterator[None]:
-    """Time with few runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lzu_export.evaluation.evaluate.MAX_RUNS", 5)
-        patch.setattr("lzu_export.compiler.comparison.SECONDS", 0.0)
-        yield

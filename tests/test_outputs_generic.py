@@ -196,7 +196,6 @@ def test_an_exported_network_of_two_views(tmp_path: Path, monkeypatch: pytest.Mo
             table = (4 * self.head(self.body(x)).flatten(2)).sigmoid()
             return {"rows/found": torch.cat([table[:, :4] * 24, table[:, 4:]], dim=1)}
 
-    monkeypatch.setattr("lzu_export.evaluation.evaluate.SECONDS", 0.0)
     monkeypatch.chdir(tmp_path)
     views = [warp(), lzu.FixedWarp.from_window(SOURCE, (20, 8, 32, 24), canvas=warp().canvas)]
     section = {"kind": "yolo", "layout": "columns", "objectness": False, "score_threshold": 0.1}

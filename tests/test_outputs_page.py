@@ -29,8 +29,6 @@ PAGE = Path(__file__).resolve().parents[1] / "docs/outputs.md"
 SOURCE = (96, 160)
 CAMERA = np.array([[128.0, 0, 79.5], [0, 128, 47.5], [0, 0, 1]])
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 LOW: dict[str, Any] = {"score_threshold": 0.001, "candidates_per_level": 50}
 """Post-processing of an untrained network, whose scores are low."""
 ADAPTIVE: dict[str, Any] = {
@@ -106,7 +104,7 @@ def tensors(values: Any) -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, sooner: None) -> Any:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Function that returns the folder of a bundle of `BUNDLES`, exported once."""
     folder, known = tmp_path_factory.mktemp("outputs"), dict[str, Path]()
 

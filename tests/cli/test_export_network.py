@@ -80,7 +80,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder, with the module `mynets`, a saliency and a recipe."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr("lzu_export.evaluation.evaluate.SECONDS", 0.0)
     (tmp_path / "mynets.py").write_text(MODULE)
     (tmp_path / "unfit.py").write_text("import no_such_package\n")
     rows, columns = np.mgrid[0:7, 0:9]

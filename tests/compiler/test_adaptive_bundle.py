@@ -41,8 +41,6 @@ from lzu_export.tasks.warps import make_warp
 from lzu_export.verification.parity import verify_engine
 from samples import noise_frames, refusal, saliency_file, status_of, stub_library, tiny_recipe
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 SOURCE = (96, 160)
 SETTINGS: dict[str, Any] = {
     "variant": "adaptive",
@@ -58,7 +56,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory, frames: Path, sooner: None) -> Outcome:
+def exported(tmp_path_factory: pytest.TempPathFactory, frames: Path) -> Outcome:
     """All precisions; not to be changed."""
     folder = tmp_path_factory.mktemp("adaptive")
     recipe = tiny_recipe(

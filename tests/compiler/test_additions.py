@@ -21,7 +21,6 @@ from lzu_export.support.files.hashes import sha256
 from lzu_export.targets.tensorrt.rtx_target import TensorRtRtx
 from samples import tiny_recipe
 
-pytestmark = pytest.mark.usefixtures("sooner")
 FLAVOUR = "model.fp16.tensorrt.onnx"
 ENGINE = "model.fp16.trt-10.3.engine"
 

@@ -18,8 +18,6 @@ from lzu_export.runtime import CameraFrame
 from lzu_export.tasks.pytorch import noise_frame
 from samples import CLASSES, refusal
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 
 class FakeSet:
     """Two frames; the metric is scripted."""

@@ -17,8 +17,6 @@ from samples import saliency_file
 
 STAGES = ["trace", "reference", "derive", "build", "verify", "latency"]
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 
 def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Make stages fail that must not run."""

@@ -23,8 +23,6 @@ from lzu_export.warp.fixed_warp import FixedWarp
 from lzu_export.warp.grids import zoom_at
 from samples import SLOW_DET3D, noise_frames, tiny_recipe
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 SOURCE, LATTICE = (96, 160), (7, 11)
 CAMERA: Any = [[128.0, 0, 79.5], [0, 128, 47.5], [0, 0, 1]]
 TASKS: dict[str, dict[str, Any]] = {
@@ -50,7 +48,7 @@ def external(folder: Path, task: str, **changes: Any) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def exported(each_task: str, tmp_path_factory: pytest.TempPathFactory, sooner: None) -> Outcome:
+def exported(each_task: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """A bundle of each task, with frames beside it; not to be changed."""
     folder = tmp_path_factory.mktemp("external")
     return export(external(folder, each_task), folder)

@@ -17,8 +17,6 @@ from lzu_export.graph.lowering import resample as lower_resample
 from lzu_export.tasks.warps import make_warp
 from samples import SLOW_DET3D, refusal, tiny_recipe
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 
 @pytest.mark.parametrize(
     ("task", "other"), [("seg", "det"), ("det3d", "seg"), ("det", "det3d"), ("det3d", "det")]

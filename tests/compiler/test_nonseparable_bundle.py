@@ -27,8 +27,6 @@ from lzu_export.verification.parity import verify_engine
 from lzu_export.warp.grids import GridTable
 from samples import SLOW_DET3D, noise_frames, saliency_file, tiny_recipe
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 SOURCE = (96, 160)
 ALL = ("fp32", "fp16", "int8")
 RTX = ["tensorrt-rtx"] if rtx_version() is not None else []
@@ -58,12 +56,12 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fixed(tmp_path_factory: pytest.TempPathFactory, frames: Path, sooner: None) -> Outcome:
+def fixed(tmp_path_factory: pytest.TempPathFactory, frames: Path) -> Outcome:
     return made(tmp_path_factory.mktemp("fixed"), "det", frames)
 
 
 @pytest.fixture(scope="module")
-def adaptive(tmp_path_factory: pytest.TempPathFactory, frames: Path, sooner: None) -> Outcome:
+def adaptive(tmp_path_factory: pytest.TempPathFactory, frames: Path) -> Outcome:
     return made(tmp_path_factory.mktemp("adaptive"), "det", frames, **ADAPTIVE)
 
 

@@ -33,8 +33,6 @@ CASES: dict[str, dict[str, Any]] = {
     "cropped": {"crop": [64, 128]},
 }
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 
 @pytest.fixture(scope="module", params=CASES)
 def outcome(request: pytest.FixtureRequest, inputs: Path) -> Outcome:

@@ -21,15 +21,13 @@ from lzu_export.support.progress import Reporter
 from lzu_export.targets.precision import calibrated_tensors, float32_session
 from samples import tiny_recipe
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 HIDDEN, READER = "backbone.layer2.0.conv1", "backbone.layer2.0.conv2"
 LAYERS = ("backbone.layer1.0.conv1", HIDDEN, READER)
 QUIET = Reporter(quiet=True)
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory, sooner: None) -> Outcome:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """A tiny detector in float32; not to be changed."""
     folder = tmp_path_factory.mktemp("remedy")
     lowering = {"zoom": "banded", "unzoom": "matmul"}

@@ -13,7 +13,7 @@ from lzu_export.manifest.schema import read_manifest
 from rtx_libraries import build, environment
 from samples import TINY_NETWORK, noise_frames, tiny_recipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("sooner")]
+pytestmark = pytest.mark.slow
 
 BOXES = {"boxes": 20, "bandwidth": 20.0}
 FEW = {"score_threshold": 0.001, "candidates_per_level": 50}
@@ -61,7 +61,7 @@ def library() -> Path:
 
 @pytest.fixture(scope="module", params=CASES)
 def exported(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, sooner: None
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Outcome, set[str]]:
     """A bundle, and the operators of its warp."""
     pytest.importorskip("tensorrt_rtx", reason="extra rtx is not installed")

@@ -24,8 +24,6 @@ from lzu_export.verification.parity import verify_engine
 from lzu_export.warp.tables import zoom_tables
 from samples import CLASSES, SLOW_DET3D, TINY_NETWORK, noise_frames, tiny_recipe
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 SOURCE = (96, 160)
 CAMERA = [[128.0, 0, 79.5], [0, 128, 47.5], [0, 0, 1]]
 TASKS: dict[str, dict[str, Any]] = {
@@ -55,9 +53,7 @@ def settings(task: str, frames: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def exported(
-    each_task: str, tmp_path_factory: pytest.TempPathFactory, frames: Path, sooner: None
-) -> Outcome:
+def exported(each_task: str, tmp_path_factory: pytest.TempPathFactory, frames: Path) -> Outcome:
     """A bundle of each task; not to be changed."""
     folder = tmp_path_factory.mktemp("network")
     return export(tiny_recipe(folder, each_task, **settings(each_task, frames)), folder)

@@ -14,8 +14,6 @@ from lzu_export.manifest.schema import read_manifest
 from lzu_export.targets.onnxruntime_target import OnnxRuntime
 from samples import tiny_recipe
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 
 def kinds_of(outcome: Outcome) -> dict[str, str]:
     return {each.place: each.kind for each in outcome.manifest.engines[0].lowerings}

@@ -21,8 +21,6 @@ from lzu_export.tasks.training import training_record
 from lzu_export.tasks.warps import make_warp
 from samples import tiny_recipe
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 
 def trained(folder: Path) -> Path:
     """Weights that were trained at half the frame's size."""

@@ -53,9 +53,8 @@ def export(model: Any, out: Path, **options: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def sooner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Measure no latency, and work in an empty folder."""
-    monkeypatch.setattr("lzu_export.evaluation.evaluate.SECONDS", 0.0)
+def empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -89,10 +88,7 @@ def pair(x: Tensor) -> dict[str, Tensor]:
 def fixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Path]:
     """A wrapped network that returns a dict, and its bundle in FP32."""
     network = headed(pair)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lzu_export.evaluation.evaluate.SECONDS", 0.0)
-        out = tmp_path_factory.mktemp("fixed")
-        return network, export(network, out).folder
+    return network, export(network, tmp_path_factory.mktemp("fixed")).folder
 
 
 Made = tuple[nn.Module, Path]

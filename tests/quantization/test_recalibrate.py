@@ -30,7 +30,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def float_bundle(sooner: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def float_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of float32 only, whose recipe names no frames."""
     return float32_bundle(tmp_path_factory.mktemp("float"))
 

@@ -28,7 +28,7 @@ FRAMES = 4
 
 
 @pytest.fixture(scope="module")
-def made(sooner: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a bundle `own`, `frames` and `truth.json`: what its float32 engine finds."""
     folder = tmp_path_factory.mktemp("sensitivity")
     (folder / "export").mkdir()

@@ -141,7 +141,6 @@ def test_a_session_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_openvino
-@pytest.mark.usefixtures("sooner")
 def test_a_bundle_is_exported_verified_and_loaded(tmp_path: Path) -> None:
     """FP32 and INT8 are scored and timed beside ONNX Runtime's; FP16 has no OpenVINO engine."""
     frames = noise_frames(tmp_path / "frames", 4, seed=100)

@@ -36,8 +36,6 @@ from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verification.parity import verify_all
 from samples import noise_frames, refusal, tiny_recipe
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 SOURCE = (96, 160)
 FRAMES = 6
 
@@ -49,15 +47,13 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(
-    each_task: str, tmp_path_factory: pytest.TempPathFactory, frames: Path, sooner: None
-) -> Outcome:
+def exported(each_task: str, tmp_path_factory: pytest.TempPathFactory, frames: Path) -> Outcome:
     """A tiny model of each task in all three precisions."""
     return _export(each_task, tmp_path_factory.mktemp(each_task), frames)
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory, frames: Path, sooner: None) -> Outcome:
+def detector(tmp_path_factory: pytest.TempPathFactory, frames: Path) -> Outcome:
     """The tiny detector; not to be changed."""
     return _export("det", tmp_path_factory.mktemp("detector"), frames)
 

@@ -66,9 +66,7 @@ def exported(out: Path, network: type[nn.Module] = TwoStages, **kinds: Any) -> B
         "targets": ["onnxruntime"],
         "precision": ["fp32"],
     }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lzu_export.evaluation.evaluate.SECONDS", 0.0)
-        return Bundle(lzu.export(wrapped, out, **options).folder)
+    return Bundle(lzu.export(wrapped, out, **options).folder)
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,6 @@ from samples import status_of, tiny_recipe
 GUIDE = (Path(__file__).resolve().parents[2] / "docs/regression.md").read_text(encoding="utf-8")
 RTX = ["tensorrt-rtx"] if version() is not None else []
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 
 def lines(language: str) -> list[str]:
     """Return the guide's first fenced block of a language."""

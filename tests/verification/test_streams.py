@@ -85,7 +85,7 @@ def follow(pytorch: Detector, engine: Detector, told: Detector, dataset: DemoSet
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory, sooner: None) -> Any:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Makes predictors of an untrained adaptive detector: PyTorch's, and ONNX Runtime's."""
     folder = tmp_path_factory.mktemp("streams")
     recipe = tiny_recipe(folder, **TINY)

@@ -17,8 +17,6 @@ from lzu_export.runtime.cameras import read_cameras
 from lzu_export.support.progress import Reporter
 from samples import noise_frames, tiny_recipe
 
-pytestmark = pytest.mark.usefixtures("sooner")
-
 CAMERA = [[128.0, 0, 79.5], [0, 120.0, 47.5], [0, 0, 1]]
 OTHER_CAMERA = [[131.0, 0, 81.0], [0, 125.5, 45.0], [0, 0, 1]]
 LOW: dict[str, Any] = {"score_threshold": 0.001, "candidates_per_level": 50}
