@@ -1,6 +1,7 @@
 """The kernels' C interface in a build by the system's C++ compiler, for comparison with NumPy."""
 
 import ctypes as c
+import fcntl
 import functools
 import hashlib
 import os
@@ -56,13 +57,17 @@ def kept(name: str, words: Sequence[object], files: Iterable[Path], make: Make) 
     made_of = [" ".join(map(str, words)).encode(), *(path.read_bytes() for path in sorted(files))]
     digest = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:16]
     target = BUILDS / f"{digest}-{name}"
-    if not target.exists():
-        BUILDS.mkdir(parents=True, exist_ok=True)
-        part = build_directory() / target.name
-        make(part)
-        copy = target.with_name(f"{target.name}.{os.getpid()}")
-        shutil.copy(part, copy)
-        os.replace(copy, target)  # another process may do the same
+    if target.exists():
+        return target
+    BUILDS.mkdir(parents=True, exist_ok=True)
+    with target.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other worker waits instead of building the same
+        if not target.exists():
+            part = build_directory() / target.name
+            make(part)
+            copy = target.with_name(f"{target.name}.{os.getpid()}")
+            shutil.copy(part, copy)
+            os.replace(copy, target)
     return target
 
 

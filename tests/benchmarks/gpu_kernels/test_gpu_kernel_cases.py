@@ -62,16 +62,13 @@ class HostCard(Card):
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++: the kernels' host build needs one")
-    path = tmp_path_factory.mktemp("kernels") / "kernels.so"
-    command = [compiler, "-std=c++17", "-O1", "-fPIC", "-shared", "-ffp-contract=off"]
-    for source in sorted(KERNELS.glob("*.cu")):
-        command += ["-x", "c++", str(source)]
-    subprocess.run([*command, "-o", str(path)], check=True)
-    return ctypes.CDLL(str(path))
+def library() -> Any:
+    """The host build of the kernels, which the tests of plugins use, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[2] / "plugins"))
+        import host_kernels
+
+    return host_kernels.library()
 
 
 @pytest.fixture
