@@ -1,6 +1,7 @@
 """Tests of the study that times training passes."""
 
 import json
+from functools import partial
 
 import pytest
 
@@ -8,8 +9,10 @@ pytest.importorskip("torch", reason="the study times PyTorch")
 
 import torch
 
+from lzu_benchmarks.studies import training_speed
 from lzu_benchmarks.studies.training_speed import Case, cases, main
 from lzu_export.recipes import load_recipe
+from lzu_export.support.interleave import Plan
 
 
 def samples_and_gradients(case: Case, kind: str) -> list[torch.Tensor]:
@@ -37,7 +40,10 @@ def test_both_samplers_give_the_same_values_and_gradients(number: int) -> None:
         assert float((one - other).abs().max()) < 0.2 * scale
 
 
-def test_every_pass_is_timed_beside_grid_sample(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_pass_is_timed_beside_grid_sample(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training_speed, "Plan", partial(Plan, block=1, warmup_seconds=0.0))
     main(["--json", "--queries", "2", "--channels", "2", "--batch", "1"])
     result = json.loads(capsys.readouterr().out)
     rows = {(row["part"], row["pass"]): row for row in result["rows"]}
