@@ -40,7 +40,9 @@ class SharedTraces:
         with path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
-                onnx.save(self._trace(module, *others), path)
+                part = path.with_suffix(".part")  # a test may simulate a full disk
+                onnx.save(self._trace(module, *others), part)
+                part.replace(path)
         return onnx.load(path)
 
 
