@@ -59,6 +59,8 @@ TOOLS = {
     "jetson_clocks": {"--show"},
     "docker": {"--runtime", "--gpus"},
     "python3": {"--system-site-packages"},
+    "pip": {"--extra-index-url"},
+    "uv": {"--torch-backend"},
 }  # fmt: skip
 GONE = {"--fp16", "--bf16", "--int8", "--best"}
 """Options of trtexec that the guides advise against."""
@@ -110,7 +112,7 @@ def command_lines() -> Iterator[tuple[Path, list[str]]]:
                     yield block.page, shlex.split(step["run"])
     for page in PAGES:
         for code in inline(page):
-            if re.match(r"(lzu-export|make|trtexec|tensorrt_rtx|docker|python3?) ", code):
+            if re.match(r"(lzu-export|make|trtexec|tensorrt_rtx|docker|python3?|uv) ", code):
                 yield from ((page, words) for words in simple_commands(code.replace("...", "")))
 
 

@@ -176,10 +176,28 @@ def _onnxruntime(machine: Machine) -> Finding:
 def _opencv() -> Finding:
     """Find OpenCV, which reads and draws frames."""
     status, words = _run(_OPENCV)
+    if status == 0 and (note := _same_release("cv2", words)):
+        return Finding("opencv", True, words, notes=(note,))
     unclean = _unclean("opencv", words if status == 0 else "", words)
     if unclean is not None or status == 0:
         return unclean or Finding("opencv", True, words)
     return Finding("opencv", False, words, install_of("cv2"))
+
+
+def _same_release(module: str, release: str) -> str:
+    """Return a note on packages of one release that write a module's files; empty for one package.
+
+    OpenCV's differ in windows alone, so the module serves whichever came last.
+    """
+    there = owners(module)
+    if len(there) < 2 or len(set(there.values())) > 1:
+        return ""
+    if not next(iter(there.values())).startswith(release):
+        return ""
+    listed = " and ".join(there)
+    return (
+        f"{listed} write the same files; removing one breaks the other, then: {cure(module, PIP)}"
+    )
 
 
 def _unclean(name: str, release: str, words: str) -> Finding | None:

@@ -297,3 +297,21 @@ def test_a_module_is_of_one_package_and_whole(
     again = "install --force-reinstall --no-deps"
     assert finding.install.endswith(case.command.format(pip=install.PIP, again=again))
     assert ("uninstall" in finding.install) == (len(case.there) > 1)
+
+
+def test_two_opencvs_of_one_release_serve(
+    told: dict[str, tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SAHI and ultralytics bring the second one; the note has the command for when one is gone."""
+    told["cv2"] = (0, "5.0.0")
+    both = {"opencv-python-headless": "5.0.0.93", "opencv-python": "5.0.0.93"}
+    owned_by(monkeypatch, "cv2", both)
+    finding = found("opencv", Machine(tmp_path, "x86_64"))
+    assert (finding.found, finding.detail, finding.install) == (True, "5.0.0", "")
+    (note,) = finding.notes
+    assert "opencv-python-headless and opencv-python write the same files" in note
+    assert note.endswith("--no-deps opencv-python-headless==5.0.0.93")
+    told["cv2"] = (0, "4.10.0")  # neither's
+    finding = found("opencv", Machine(tmp_path, "x86_64"))
+    assert not finding.found
+    assert "they are those of 4.10.0 now" in finding.detail
