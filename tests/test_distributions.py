@@ -279,7 +279,7 @@ def test_the_demonstration_is_installed_by_its_own_wheel(
     assert found.returncode == 0, found.stderr
 
 
-@pytest.mark.slow  # imports all tests, and runs those of pages and of the whole tree
+@pytest.mark.slow  # imports all tests, and runs those that read the whole tree
 def test_tests_of_the_source_distribution_pass(twice: tuple[Path, Path], tmp_path: Path) -> None:
     """All tests are found there, and those that read files beside the packages pass."""
     with tarfile.open(only(twice[0], "lzu_export-*.tar.gz")) as packed:
@@ -287,7 +287,8 @@ def test_tests_of_the_source_distribution_pass(twice: tuple[Path, Path], tmp_pat
     source = only(tmp_path, "lzu_export-*")
     roots = os.pathsep.join(map(str, (source, source / "benchmarks", source / "calibration")))
     environment = {**os.environ, "PYTHONPATH": roots}
-    own = ("tests/test_distributions.py", "tests/test_guides.py", "tests/test_architecture.py")
+    named = ("distributions", "publishing", "makefile", "architecture")
+    own = [f"tests/test_{name}.py" for name in named]
     for words in (["--collect-only"], [*own, "-m", "not slow and not gpu"]):
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *words],
