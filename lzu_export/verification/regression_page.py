@@ -10,6 +10,7 @@ from lzu_export.errors import readable_os_errors
 from lzu_export.manifest.comparison import Parity
 from lzu_export.support.files import replacing
 from lzu_export.support.look.page import Section, document, folded, links, note, table
+from lzu_export.support.look.svg import plain
 from lzu_export.verification.checks import Check, failed, parity_checks
 from lzu_export.verification.regression import State
 
@@ -115,7 +116,7 @@ def verdict(parities: Sequence[Parity], comparison: Comparison | None) -> list[s
     if not lost:
         return [f"Nothing regressed: all {count} checks passed.{left_out}"]
     told = [f"Regressed: {len(lost)} of {count} checks failed.{left_out}"]
-    told += [f"{_engine(each)}, {each.name}: {each.message}." for each in lost[:TOLD]]
+    told += [f"{_engine(each)}, {_title(each)}: {each.message}." for each in lost[:TOLD]]
     return told + ([f"The table has {len(lost) - TOLD} more."] if len(lost) > TOLD else [])
 
 
@@ -142,7 +143,7 @@ def _figures(checks: Sequence[Check], name: str) -> str:
         if change is not None:
             told, limit = change.texts(), each.message.rpartition("; ")[2]
             now, then = (change.form.format(value) for value in (change.now, change.then))
-        title = each.name.removesuffix(KEPT)
+        title = _title(each)
         rows.append((title, *told, _engine(each), then, now, limit, each.status))
         if each.status == "failed":
             lost[i] = "lost"
@@ -151,7 +152,7 @@ def _figures(checks: Sequence[Check], name: str) -> str:
 
 
 def _skipped(checks: Sequence[Check]) -> str:
-    rows = [(each.name.removesuffix(KEPT), _engine(each), each.message) for each in checks]
+    rows = [(_title(each), _engine(each), each.message) for each in checks]
     return table(["figure", "engine", "why"], rows, name="Not compared", numbers=3, prose=[2])
 
 
@@ -229,6 +230,11 @@ def _against_pytorch(parities: Sequence[Parity]) -> str:
             lost[i] = "lost"
     columns = ["engine", "status", "checks"]
     return table(columns, rows, name="Against PyTorch", numbers=3, prose=[2], kinds=lost)
+
+
+def _title(check: Check) -> str:
+    """Return the name of what was checked, for readers."""
+    return plain(check.name.removesuffix(KEPT))
 
 
 def _engine(check: Check) -> str:
