@@ -40,7 +40,7 @@ def calibrate(
         CalibrationError: see `collect` and `check_method`.
     """
     check_method(method, percentile)
-    histograms = collect(run, feeds, advance)
+    histograms = collect(run, feeds, advance, count=method != "max")
     return {name: limit_of(each, method, percentile) for name, each in histograms.items()}
 
 
@@ -48,6 +48,8 @@ def collect(
     run: Run,
     feeds: Iterable[tuple[str, Arrays]],
     advance: Callable[[int], None] = lambda feeds: None,
+    *,
+    count: bool = True,
 ) -> dict[str, Histogram]:
     """Fill one histogram per tensor over all feeds; methods can then be compared on them.
 
@@ -57,6 +59,8 @@ def collect(
         run: function that runs the model and returns the tensors to calibrate.
         feeds: pairs of a frame's name and the model's inputs; iterated once.
         advance: called with 1 after each feed.
+        count: whether values are counted. Method `max` needs only the largest one, which takes a
+            fifth of the time.
 
     Raises:
         CalibrationError: there are no feeds, a tensor is not floating-point, or a value is NaN or
@@ -73,8 +77,9 @@ def collect(
                     f"tensor {name} is {values.dtype}; only floating-point tensors have a range, "
                     "leave it out"
                 )
+            histogram = histograms.setdefault(name, Histogram())
             try:
-                histograms.setdefault(name, Histogram()).add(values)
+                (histogram.add if count else histogram.see)(values)
             except NotFinite as error:
                 raise CalibrationError(
                     f"tensor {name} holds {error} on frame {frame}; check the weights and that "

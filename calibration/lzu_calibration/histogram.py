@@ -50,17 +50,10 @@ class Histogram:
         Raises:
             NotFinite: the array holds NaN or infinity; none of its values was counted.
         """
-        if values.dtype not in (np.float32, np.float16):
-            values = values.astype(np.float32)
-        flat = np.ascontiguousarray(values).reshape(-1)
-        if flat.size == 0:
-            return
-        largest = float(max(flat.max(), -flat.min()))  # max and min both propagate NaN
-        if not math.isfinite(largest):
-            raise NotFinite("NaN" if math.isnan(largest) else "infinity")
+        flat, largest = _checked(values)
         zeros = flat.size - int(np.count_nonzero(flat))
         self.zeros += zeros
-        if zeros == flat.size:
+        if zeros == flat.size:  # so is an empty array
             return
         self.largest = max(self.largest, largest)
         self._widen(2.0 ** max(math.frexp(largest)[1], _SMALLEST))
@@ -75,6 +68,14 @@ class Histogram:
             np.copyto(bins[:size], scaled[:size], casting="unsafe")
             self.counts += np.bincount(bins[:size], minlength=BINS)
         self.counts[0] -= zeros
+
+    def see(self, values: NDArray[Any]) -> None:
+        """Raise `largest` to an array's largest magnitude, without counting its values.
+
+        Raises:
+            NotFinite: the array holds NaN or infinity.
+        """
+        self.largest = max(self.largest, _checked(values)[1])
 
     @property
     def total(self) -> int:
@@ -93,3 +94,20 @@ class Histogram:
             merged = self.counts.reshape(-1, factor).sum(axis=1)
             self.counts = np.concatenate([merged, np.zeros(BINS - len(merged), np.int64)])
         self.limit = max(self.limit, limit)
+
+
+def _checked(values: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """Return an array's values in one row, in float32 if they are finer, and the largest magnitude.
+
+    Raises:
+        NotFinite: the array holds NaN or infinity.
+    """
+    if values.dtype not in (np.float32, np.float16):
+        values = values.astype(np.float32)
+    flat = np.ascontiguousarray(values).reshape(-1)
+    if flat.size == 0:
+        return flat, 0.0
+    largest = float(max(flat.max(), -flat.min()))  # max and min both propagate NaN
+    if not math.isfinite(largest):
+        raise NotFinite("NaN" if math.isnan(largest) else "infinity")
+    return flat, largest

@@ -19,8 +19,9 @@ def load_graph(path: Path, *, remedy: str = REMEDY) -> onnx.ModelProto:
     """
     check_graph(path, remedy=remedy)
     try:
-        model = onnx.load(path, load_external_data=False)
-        onnx.checker.check_model(model)
+        content = path.read_bytes()
+        model = onnx.load_model_from_string(content)
+        onnx.checker.check_model(content)  # given a model, it would serialise it again
     except (DecodeError, OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise LzuError(f"{path} is not a valid ONNX model ({lines[0][:200]}); {remedy}") from error

@@ -55,6 +55,20 @@ def test_every_output_has_its_limit() -> None:
     assert steps == [1] * 5
 
 
+def test_max_counts_no_values_and_still_finds_what_is_not_finite() -> None:
+    """The largest magnitudes are those of histograms; a NaN is refused with its frame's name."""
+    counted = collect(session().run, feeds(5))
+    uncounted = collect(session().run, feeds(5), count=False)
+    assert [each.largest for each in uncounted.values()] == [
+        each.largest for each in counted.values()
+    ]
+    assert [each.total for each in uncounted.values()] == [0, 0]
+    frames = list(feeds(2))
+    frames[1][1]["x"][0, 0, 0, 0] = np.nan
+    with pytest.raises(CalibrationError, match="tensor doubled holds NaN on frame frame 1"):
+        calibrate(session().run, frames, method="max")
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_second_run_is_equal_and_the_order_of_frames_does_not_matter(method: str) -> None:
     """To the last bit."""
