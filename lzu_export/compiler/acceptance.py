@@ -1,8 +1,10 @@
 """Conditions that stop an export: deviation from PyTorch, loss of metric or of confidence."""
 
+import math
 from collections.abc import Callable
 
 from lzu_export.errors import LzuError
+from lzu_export.evaluation.resampling import own_interval
 from lzu_export.manifest.comparison import Deviation, Parity
 from lzu_export.manifest.schema import Accuracy, Untrained
 from lzu_export.recipes import Recipe
@@ -76,7 +78,8 @@ def below_reference(recipe: Recipe, accuracy: Accuracy) -> tuple[Untrained, ...]
     """Stop the export where PyTorch itself scores less than the recipe states for its checkpoint.
 
     Such a model is not exported as it was trained: its warp, normalisation or classes differ. On a
-    part of the data set only half of the reference score is required.
+    part of the data set the score may be lower by half its interval, too. Without an interval only
+    half of the reference score is required.
 
     Returns:
         The score's difference where the recipe permits it (`metric`), else nothing.
@@ -88,11 +91,13 @@ def below_reference(recipe: Recipe, accuracy: Accuracy) -> tuple[Untrained, ...]
     others = set(recipe.untrained) - {"metric"}
     if expected is None or others:  # other differences change the score, and are marked anyway
         return ()
-    part = recipe.evaluation.frames is not None
+    part = recipe.scored_frames is not None
     if part and accuracy.frames < FEW_FRAMES:
         return ()
     found = accuracy.pytorch[accuracy.metric]
-    least = expected / 2 if part else expected - REFERENCE_LOSS
+    least = expected - REFERENCE_LOSS
+    if part:
+        least = max(expected / 2, least - _uncertainty(accuracy))
     if found >= least:
         return ()
     if "metric" in recipe.untrained:
@@ -105,6 +110,17 @@ def below_reference(recipe: Recipe, accuracy: Accuracy) -> tuple[Untrained, ...]
         "and classes with the training (--set untrained=[metric] exports it all the same and marks "
         "it)"
     )
+
+
+def _uncertainty(accuracy: Accuracy) -> float:
+    """Return the points from an accuracy's metric down to the end of its interval.
+
+    It is infinite where the metric has no interval.
+    """
+    for name, resampled in accuracy.resampled.items():
+        own = own_interval(accuracy.engines[name][accuracy.metric], resampled)
+        return own.difference - own.low
+    return math.inf
 
 
 def refuse_scores(accuracy: Accuracy, advice: Callable[[str], str]) -> None:

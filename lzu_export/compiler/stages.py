@@ -112,7 +112,7 @@ class Stages:
     @cached_property
     def dataset(self) -> EvaluationSet | None:
         name = self.recipe.evaluation.dataset
-        frames = self.recipe.evaluation.frames
+        frames = self.recipe.scored_frames
         return open_dataset(name, frames, self.recipe.scored_as, self.recipe) if name else None
 
     def open(self) -> None:

@@ -67,6 +67,11 @@ def resampled_first(scorers: Mapping[str, object]) -> dict[str, Resampled]:
     return {} if name is None or found is None else {name: found}
 
 
+def own_interval(value: float, resampled: Resampled) -> Interval:
+    """Return a model's metric on the whole set, in points, with its own interval."""
+    return interval(value, resampled.values, resampled.groups, level=LEVEL)
+
+
 def difference(value: float, mine: Resampled | None, base: Resampled | None) -> Interval | None:
     """Return the difference of two models with its interval.
 

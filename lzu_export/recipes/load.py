@@ -102,6 +102,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
     for key, value in (overrides or {}).items():
         _override(data, key, value)
     _drop_foreign_reference(data, dataset, overrides or {})
+    _drop_foreign_frames(data, dataset, overrides or {})
     return validate(data, str(path))
 
 
@@ -115,6 +116,15 @@ def _drop_foreign_reference(
     given = {key.partition(".")[0] for key in overrides}
     if OF_ANOTHER_MODEL & given or evaluation.get("dataset") != dataset:
         evaluation.pop("reference", None)
+
+
+def _drop_foreign_frames(data: dict[str, Any], dataset: Any, overrides: Mapping[str, Any]) -> None:
+    """Drop the recipe's own number of frames to export with if overrides choose other frames."""
+    evaluation = data.get("evaluation")
+    if not isinstance(evaluation, dict) or "evaluation.export_frames" in overrides:
+        return
+    if "evaluation.frames" in overrides or evaluation.get("dataset") != dataset:
+        evaluation.pop("export_frames", None)
 
 
 def validate(data: Mapping[str, Any], where: str) -> Recipe:

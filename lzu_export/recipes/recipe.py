@@ -106,6 +106,13 @@ class Recipe(sections.Section):
         """Whether the previous frame's boxes determine the warp."""
         return self.adapts and not self.takes_knots and self.warp.network is None
 
+    @property
+    def scored_frames(self) -> int | None:
+        """Largest number of frames that an export scores; None for all of the data set."""
+        frames, fewer = self.evaluation.frames, self.evaluation.export_frames
+        limits = [frames] if self.follows_boxes else [frames, fewer]
+        return min((each for each in limits if each is not None), default=None)
+
     def metric_limit(self, precision: str) -> float:
         """Return by how many points of the task's metric an engine may differ from PyTorch."""
         limits = self.tolerances.metric

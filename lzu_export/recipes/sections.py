@@ -262,6 +262,10 @@ class Evaluation(Section):
     frames: int | None = Field(None, gt=0)
     """Largest number of frames, evenly spread; all by default. For warps by boxes whole sequences
     are taken."""
+    export_frames: int | None = Field(None, gt=0)
+    """Number of these frames that an export scores, evenly spread; all by default. `bench` and
+    `regress` score all. It is ignored for warps by boxes, which need whole sequences, and where
+    another data set or `frames` is given on the command line."""
     reference: dict[Variant, Annotated[float, Field(gt=0, le=100)]] = {}
     """By variant, the points of the task's metric that the recipe's own checkpoint scores on all of
     `dataset`. The export is refused if PyTorch scores over a point less: it is then not the model

@@ -15,6 +15,7 @@ from lzu_export.cli.tables.inspect import inspect_tables
 from lzu_export.cli.tables.verify import check_table, parity_table, verdict
 from lzu_export.compiler.pipeline import Outcome
 from lzu_export.doctor import Ability, Examination, Finding
+from lzu_export.manifest.resampled import Resampled
 from lzu_export.manifest.schema import (
     Accuracy,
     Comparison,
@@ -279,6 +280,24 @@ def test_times_of_different_turns_are_not_compared(manifest: Manifest, tmp_path:
     found = text(export_table(outcomes), 200)
     assert "against uniform" not in found
     assert "47.2" not in found
+
+
+def test_a_part_of_the_frames_is_said_to_be_one_beside_its_interval(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    """The number of sequences, too, on which the interval depends most."""
+    assert manifest.accuracy is not None
+    drawn = Resampled(unit="sequences", groups=64, values=tuple(range(30, 33)) * 100)
+    accuracy = manifest.accuracy.model_copy(update={"resampled": {"onnxruntime/fp32": drawn}})
+    whole = manifest.model_copy(update={"accuracy": accuracy})
+    found = text(export_table([Outcome(tmp_path / "fixed-0.5x", whole, "exported")]))
+    assert "  fixed-0.5x fp32: [30.00, 32.00] over 64 sequences" in found
+    assert "evenly spread" not in found
+    evaluation = manifest.recipe.evaluation.model_copy(update={"export_frames": 12})
+    recipe = manifest.recipe.model_copy(update={"evaluation": evaluation})
+    part = whole.model_copy(update={"recipe": recipe})
+    found = text(export_table([Outcome(tmp_path / "fixed-0.5x", part, "exported")]))
+    assert "  evenly spread; lzu-export bench scores the engines on all frames" in found
 
 
 def test_points_on_other_frames_are_not_subtracted(manifest: Manifest, tmp_path: Path) -> None:

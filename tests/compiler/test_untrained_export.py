@@ -13,6 +13,7 @@ from lzu_export.cli.tables.inspect import inspect_tables
 from lzu_export.compiler.acceptance import below_reference
 from lzu_export.compiler.pipeline import Outcome, export
 from lzu_export.errors import LzuError
+from lzu_export.manifest.resampled import Resampled
 from lzu_export.manifest.schema import Accuracy, Untrained, untrained_note
 from lzu_export.models.checkpoint import save_checkpoint
 from lzu_export.recipes import Recipe
@@ -80,6 +81,27 @@ def scored(recipe: Recipe, value: float, frames: int = 512) -> Accuracy:
         dataset="mine", note="", metric="AP", frames=frames, pytorch={"AP": value}, engines={},
         limits={},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "refused"), [(39.2, False), (38.9, True), (30.0, True)])
+def test_a_part_s_score_is_held_as_far_as_its_interval_allows(
+    value: float, refused: bool, tmp_path: Path
+) -> None:
+    """By a point and half the interval, here another point, under the recipe's score."""
+    evaluation = {"reference": {"fixed": 41.1}, "export_frames": 128}
+    recipe = tiny_recipe(tmp_path, evaluation=evaluation)
+    drawn = Resampled(unit="sequences", groups=64, values=(value - 1, value, value + 1) * 50)
+    accuracy = scored(recipe, value, 128).model_copy(
+        update={
+            "engines": {"onnxruntime/fp32": {"AP": value}},
+            "resampled": {"onnxruntime/fp32": drawn},
+        }
+    )
+    if refused:
+        with pytest.raises(LzuError, match=rf"PyTorch itself scores AP {value:.2f}"):
+            below_reference(recipe, accuracy)
+    else:
+        assert below_reference(recipe, accuracy) == ()
 
 
 @pytest.mark.parametrize(

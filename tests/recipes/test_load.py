@@ -172,3 +172,17 @@ def test_former_keys_are_still_read(settings: dict[str, Any], tmp_path: Path) ->
     path = str(write(tmp_path, {**settings, "tolerances": both}, "both.yaml"))
     with pytest.raises(LzuError, match=r"both\.yaml: arrow is the former name of probe, and both"):
         load_recipe(path)
+
+
+def test_an_export_scores_the_recipe_s_own_part_of_its_own_frames() -> None:
+    """Other frames are scored as they are chosen, and warps by boxes on whole sequences."""
+    assert load_recipe("det").scored_frames == 128
+    assert load_recipe("det", {"variant": "adaptive"}).scored_frames is None
+    for changes, frames in (
+        ({"evaluation.frames": 300}, 300),
+        ({"evaluation.dataset": "val.json"}, None),
+        ({"evaluation.dataset": "val.json", "evaluation.export_frames": 9}, 9),
+        ({"evaluation.frames": 8, "evaluation.export_frames": 9}, 8),
+        ({"evaluation.export_frames": None}, None),
+    ):
+        assert load_recipe("det", changes).scored_frames == frames, changes

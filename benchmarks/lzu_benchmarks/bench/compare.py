@@ -47,7 +47,7 @@ def bundle_result(
     """Describe a bundle and its scores.
 
     The manifest's scores are taken if they cover the requested frames and every engine that runs
-    here. Otherwise the engines are scored now.
+    here. Otherwise the engines are scored now, as those of an export that scored a part only.
 
     Args:
         bundle: bundle to score.
@@ -142,9 +142,12 @@ def _scores(
     unfinished: Unfinished,
 ) -> tuple[dict[str, Score], dict[str, Any]]:
     """Return scores by engine, PyTorch's too if known, and the data set and metric behind them."""
-    stored = bundle.manifest.accuracy
+    stored, recipe = bundle.manifest.accuracy, bundle.manifest.recipe
     runs = {engine.name for engine in bundle.runs}
-    as_stored = dataset in (None, NO_DATASET) and frames is None and bundle.provider == "cpu"
+    # An export may have scored a part of the frames only, on which intervals are wider.
+    whole = recipe.scored_frames == recipe.evaluation.frames
+    as_stored = dataset == NO_DATASET or (dataset is None and whole)
+    as_stored = as_stored and frames is None and bundle.provider == "cpu"
     if stored is not None and as_stored and runs <= set(stored.engines):
         scores = {
             name: Score(
@@ -161,13 +164,13 @@ def _scores(
             "note": stored.note,
         }  # fmt: skip
         return scores, about
-    name = dataset or bundle.manifest.recipe.evaluation.dataset
+    name = dataset or recipe.evaluation.dataset
     nothing = {"dataset": None, "frames": None, "metric": None, "note": ""}
     if name in (None, NO_DATASET):
         return {}, nothing
     if dataset is None:  # the recipe's own data set, and its own number of frames
-        frames = frames or bundle.manifest.recipe.evaluation.frames
-    opened = open_dataset(name, frames, bundle.manifest.task, bundle.manifest.recipe)
+        frames = frames or recipe.evaluation.frames
+    opened = open_dataset(name, frames, bundle.manifest.task, recipe)
     spent, scorers = Timing(), dict[str, Scorer]()
     title = f"accuracy of {bundle.folder.name} on {opened.name}"
     with ExitStack() as stack:  # close all engines here: timing needs the device's memory
@@ -175,7 +178,7 @@ def _scores(
         if not predictors:
             return {}, nothing
         with report.steps(title, len(opened)) as advance:
-            agreements = against_fp32(bundle.manifest.recipe, list(predictors))
+            agreements = against_fp32(recipe, list(predictors))
             found = evaluate(
                 predictors,
                 opened,

@@ -10,7 +10,7 @@ from rich.text import Text
 from lzu_export.cli.tables.engines import STATUS, emulated, engine_columns, engine_rows
 from lzu_export.cli.tables.streams import stream_notes
 from lzu_export.evaluation.datasets import told_frames
-from lzu_export.evaluation.resampling import told_difference
+from lzu_export.evaluation.resampling import own_interval, told_difference
 from lzu_export.manifest.comparison import AGREEMENTS
 from lzu_export.manifest.schema import (
     ROUNDING_NOTE,
@@ -84,6 +84,26 @@ def verdicts(outcomes: "Sequence[Outcome]") -> list[str]:
     return found
 
 
+def interval_notes(outcome: "Outcome") -> list[str]:
+    """Return a note on the interval of a bundle's metric, over the choice of frames."""
+    accuracy = outcome.manifest.accuracy
+    if accuracy is None:
+        return []
+    found = []
+    for key, resampled in accuracy.resampled.items():
+        own = own_interval(accuracy.engines[key][accuracy.metric], resampled)
+        drawn = f"{resampled.groups} {resampled.unit}"
+        name = key.partition("/")[2]
+        found.append(f"{outcome.folder.name} {name}: [{own.low:.2f}, {own.high:.2f}] over {drawn}")
+    return found
+
+
+def _is_part(manifest: Manifest) -> bool:
+    """Return whether the recipe's own limit for exports left frames out."""
+    recipe = manifest.recipe
+    return manifest.accuracy is not None and recipe.scored_frames != recipe.evaluation.frames
+
+
 def score_notes(bundle: str, accuracy: Accuracy) -> list[str]:
     """Return notes on the agreement of lower precisions with PyTorch's predictions."""
     low = {k: v for k, v in accuracy.agreement.items() if not k.endswith("/fp32")}
@@ -144,6 +164,9 @@ def _notes(outcomes: "Sequence[Outcome]") -> list[str]:
     targets = {engine.target for o in outcomes for engine in o.manifest.engines}
     for frames in dict.fromkeys(told_frames(each.frames, each.sequences) for each in accuracies):
         told.append(f"{accuracies[0].metric}: points on {frames} of {accuracies[0].dataset}")
+    if any(_is_part(each.manifest) for each in outcomes):
+        told.append("  evenly spread; lzu-export bench scores the engines on all frames")
+    told += [f"  {line}" for each in outcomes for line in interval_notes(each)]
     told += [
         f"{each.folder.name}{UNTRAINED_MARK}: {untrained_note(each.manifest)}"
         for each in outcomes
