@@ -7,24 +7,53 @@ shows the options of one study.
 import argparse
 import ast
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from lzu_benchmarks.commands import add_json, print_result
+from lzu_benchmarks.documents.sources import SOURCES
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
 
 STUDIES = Path(__file__).with_name("studies")
 
 
-def studies() -> dict[str, str]:
-    """Return the first docstring line of each study by the study's name, without importing any."""
+def studies() -> dict[str, dict[str, Any]]:
+    """Describe each study by its name, without importing any.
+
+    Returns:
+        `does`, the first line of its docstring; `needs`, its constant `NEEDS`; `minutes` on 2 quiet
+        cores, None where no page's figures come from it.
+    """
     found = {}
     for path in sorted(STUDIES.glob("[!_]*.py")):
-        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        found[path.stem] = text.partition("\n")[0]
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        (needs,) = (
+            ast.literal_eval(each.value)
+            for each in tree.body
+            if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "NEEDS"
+        )
+        does = (ast.get_docstring(tree) or "").partition("\n")[0]
+        found[path.stem] = {"does": does, "needs": needs, "minutes": _minutes(path.stem)}
     return found
+
+
+def _minutes(name: str) -> float | None:
+    """Return how long the first source of the pages takes that this study is."""
+    taken = (each.seconds for each in SOURCES.values() if name in each.command.split()[3:4])
+    return next((seconds / 60 for seconds in taken), None)
+
+
+def _lines(known: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the list's lines: what each study does, and what it needs."""
+    widest = max(map(len, known))
+    for name, each in known.items():
+        minutes = each["minutes"]
+        takes = "" if minutes is None else f"; {max(1, round(minutes))} min"
+        yield f"{name:{widest}}  {each['does']}"
+        yield f"{'':{widest}}    needs {each['needs']}{takes}"
 
 
 @exits.ending()
@@ -44,9 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="List the studies, or run one.",
     )
     add_json(parser)
-    widest = max(map(len, known))
-    lines = (f"{name:{widest}}  {line}" for name, line in known.items())
-    print_result(parser.parse_args(words).json, known, *lines)
+    print_result(parser.parse_args(words).json, known, *_lines(known))
 
 
 if __name__ == "__main__":

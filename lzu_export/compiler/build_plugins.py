@@ -235,8 +235,10 @@ def _refusal(lines: Sequence[str], log: Path) -> str:
             return line.removeprefix("error: ")
         if stopped := re.fullmatch(r"\S*:\d+: \*\*\* (.*)\.  Stop\.", line):
             return stopped[1]
-    wrong = next((line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)), "")
-    return f"the plugins do not compile ({wrong or 'no error is shown'}); {log} has all output"
+    told = [line for line in lines if line and not re.match(r"make(\[\d+\])?: ", line)]
+    last = told[-1] if told else "no error is shown"
+    wrong = next((line for line in told if re.search(r"\berror\b", line, re.IGNORECASE)), last)
+    return f"the plugins do not compile ({wrong}); {log} has all output"
 
 
 def _load(library: Path) -> None:

@@ -14,6 +14,7 @@ from lzu_benchmarks import __main__ as benchmarks
 from lzu_benchmarks.commands import Renamed, add_json, print_result
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
+from lzu_export.support.extras import BRINGS
 
 ROOT = Path(__file__).resolve().parents[2] / "benchmarks" / "lzu_benchmarks"
 WORKERS = {"frame_cache"}
@@ -70,10 +71,18 @@ def test_every_study_is_in_the_list_and_runs_by_its_name(
     there = {path.stem for path in (ROOT / "studies").glob("*.py")} - {"__init__"}
     benchmarks.main([])
     lines = capsys.readouterr().out.splitlines()
-    assert {line.split()[0] for line in lines} == there
-    assert all(len(line) <= 80 and line.endswith(".") for line in lines)
+    assert {line.split()[0] for line in lines[::2]} == there
+    assert all(line.endswith(".") for line in lines[::2])
+    assert all(line.split()[0] == "needs" for line in lines[1::2])
+    assert max(map(len, lines)) <= 80
     benchmarks.main(["--json"])
-    assert set(json.loads(capsys.readouterr().out)) == there
+    listed = json.loads(capsys.readouterr().out)
+    assert set(listed) == there
+    assert listed["upsampling"]["minutes"] == 15
+    assert listed["readme"]["needs"].startswith("a checkout; extras ")
+    extras = re.compile(r"extras ([a-z, ]+)")
+    named = {each for study in listed.values() for each in extras.findall(study["needs"])}
+    assert {word for each in named for word in each.split(", ")} <= set(BRINGS)
     for name in there:
         with pytest.raises(SystemExit) as done:
             benchmarks.main([name, "--help"])
@@ -85,3 +94,9 @@ def test_every_study_is_in_the_list_and_runs_by_its_name(
     assert (
         "there is no study no_such_study; give one of adaptive_speed, " in capsys.readouterr().err
     )
+
+
+def test_no_file_is_looked_for_above_the_installed_packages() -> None:
+    """What only a checkout has is found by `lzu_export.support.checkout`, which knows of one."""
+    above = re.compile(r"parents\[[2-9]\]")
+    assert [path for path in ROOT.rglob("*.py") if above.search(path.read_text("utf-8"))] == []

@@ -131,7 +131,8 @@ def test_this_machine_needs_no_cross_compiler(monkeypatch: pytest.MonkeyPatch) -
             "echo 'a.cu:1:2: error: no such thing'; exit 1",
             "the plugins do not compile (a.cu:1:2: error: no such thing); ",
         ),
-        ("exit 1", "the plugins do not compile ("),
+        ("echo 'cp: denied'; exit 1", "the plugins do not compile (cp: denied); "),
+        ("exit 1", "the plugins do not compile (no error is shown); "),
     ],
 )
 def test_a_failed_build_is_one_sentence(

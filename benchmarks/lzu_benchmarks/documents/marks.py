@@ -144,7 +144,7 @@ def pages(root: Path) -> dict[str, str]:
         LzuError: the folder is no checkout.
     """
     if not (root / "README.md").is_file() or not (root / "docs").is_dir():
-        raise LzuError(f"{root} holds no README.md with docs; run this in a source checkout")
+        raise LzuError(f"{root} holds no README.md with docs; run this in a checkout")
     found = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
     return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in found}
 

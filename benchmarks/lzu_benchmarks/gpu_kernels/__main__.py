@@ -1,6 +1,6 @@
 """Check and time the CUDA kernels on this machine's GPU.
 
-    make test-gpu-kernels
+    python -m lzu_benchmarks.gpu_kernels
 
 builds the kernels for the card, holds each against the mathematics and PyTorch's grid_sample, times
 them, prints measured beside computed times, and writes a JSON. It needs nvcc, a C++ compiler,
@@ -31,7 +31,9 @@ PASSED, DEVIATES, MISSING = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(prog="make test-gpu-kernels", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lzu_benchmarks.gpu_kernels", description=__doc__
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--out", type=Path, default=Path("build/gpu-kernels.json"))
     parser.add_argument("--kernel", default="", metavar="PART", help="only kernels with this part")
@@ -77,8 +79,8 @@ def require(*modules: str) -> None:
             __import__(name)
         except ImportError as error:
             raise LzuError(
-                f"{sys.executable} has no {name} ({error}); install it, or name another Python "
-                "(make test-gpu-kernels PYTHON=...)"
+                f"{sys.executable} has no {name} ({error}); install it, or run this by "
+                "another Python"
             ) from error
 
 

@@ -97,7 +97,7 @@ def find_facts() -> Facts:
     if torch.version.cuda is None:
         raise LzuError(
             f"PyTorch {torch.__version__} was built without CUDA; install a build with CUDA, or "
-            "name another Python (make test-gpu-kernels PYTHON=...)"
+            "run this by another Python"
         )
     if not torch.cuda.is_available():
         raise LzuError(

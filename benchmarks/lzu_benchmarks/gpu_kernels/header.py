@@ -2,10 +2,11 @@
 
 import ctypes as c
 import re
-from pathlib import Path
 from typing import Any
 
-KERNELS = Path(__file__).resolve().parents[3] / "plugins" / "kernels"
+from lzu_export.support.checkout import PLUGINS
+
+KERNELS = PLUGINS / "kernels"
 SCALARS = {"int32_t": c.c_int32, "float": c.c_float}
 _MEMBER = re.compile(r"^ {4}(?:struct )?(\w+)(?: const)?(\*?) (\w+)(?:\[(\w+)\])?;", re.M)
 

@@ -56,8 +56,8 @@ def find_compiler(environment: Mapping[str, str] = os.environ) -> Compiler:
     if nvcc is None:
         listed = ", ".join(map(str, places))
         raise LzuError(
-            f"there is no CUDA compiler at {listed}; install a CUDA toolkit and name it (make "
-            "test-gpu-kernels CUDA_HOME=DIR)"
+            f"there is no CUDA compiler at {listed}; install a CUDA toolkit and name it "
+            "(CUDA_HOME=DIR)"
         )
     names = [environment["CXX"]] if environment.get("CXX") else ["g++", "c++", "clang++"]
     path = environment.get("PATH", "")

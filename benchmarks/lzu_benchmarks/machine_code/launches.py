@@ -3,15 +3,15 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from lzu_benchmarks.machine_code.cards import WARP
 from lzu_benchmarks.machine_code.paths import Rules
 from lzu_export.recipes import Recipe, load_recipe
+from lzu_export.support.checkout import PLUGINS
 
-KERNELS = Path(__file__).parents[3] / "plugins" / "kernels"
+KERNELS = PLUGINS / "kernels"
 RECIPES = ("argoverse-hd", "nuscenes", "cityscapes", "det-demo", "seg-demo", "det3d-demo")
 FULL = "argoverse-hd"
 """Recipe whose shapes stand for the others where instructions are counted."""

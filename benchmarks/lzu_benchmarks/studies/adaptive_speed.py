@@ -6,7 +6,6 @@ non-separable warp is timed on one thread, if a compiler can build the kernels f
 
 import ctypes
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,14 +18,15 @@ from numpy.typing import NDArray
 
 from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_export.cli import exits
-from lzu_export.errors import LzuError
+from lzu_export.compiler.build_plugins import HOST, build_plugins
 from lzu_export.recipes.recipe import INPUT_NAMES
 from lzu_export.targets.onnxruntime import time_models
 from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.knots import nonseparable_knots
 from lzu_export.warp.saliency import Array
 
-PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
+NEEDS = "an adaptive bundle; extras runtime, verify; make, g++"
+
 SOURCE, LATTICE, GRID = (1200, 1920), (31, 51), (75, 120)
 """Sizes of the timed inversion: the finest level of Argoverse-HD at scale 0.5."""
 
@@ -131,18 +131,15 @@ TACTIC = 2
 
 
 def host_kernels(build: Path) -> ctypes.CDLL | None:
-    """Build the kernels for this processor in a folder; None without sources, make or g++.
+    """Build the kernels for this processor in a folder; None without make or g++.
 
     Raises:
         LzuError: the kernels do not compile.
     """
-    if not PLUGINS.is_dir() or shutil.which("make") is None or shutil.which("g++") is None:
+    if shutil.which("make") is None or shutil.which("g++") is None:
         return None
-    command = ["make", "-s", "-C", str(PLUGINS), "host", f"BUILD={build.resolve()}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise LzuError(f"the kernels do not build: {done.stderr.strip().splitlines()[-1]}")
-    return ctypes.CDLL(str(build.resolve() / "liblzu_kernels_host.so"))
+    built, _ = build_plugins(HOST, out=build)
+    return ctypes.CDLL(str(built.library))
 
 
 def time_inversion(kernels: ctypes.CDLL, rounds: int = 8) -> dict[str, float]:

@@ -30,6 +30,8 @@ from lzu_export.support.progress import Reporter
 from lzu_export.targets.registry import DEFAULT_TARGET
 from lzu_export.tasks.warps import make_warp
 
+NEEDS = "extras runtime, export, bench, demo"
+
 VARIANTS = ("uniform", "fixed")
 RARE = 0.05
 """Share of all boxes below which a class is rare."""

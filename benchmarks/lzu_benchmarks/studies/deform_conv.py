@@ -30,6 +30,8 @@ from lzu_export.targets.onnxruntime import OnnxRuntimeSession, time_models
 from lzu_export.targets.tensorrt import rtx as tensorrt_rtx
 from lzu_export.warp.geometry import padded_size
 
+NEEDS = "extras runtime, rtx"
+
 SOURCE = (900, 1600)
 DECOMPOSITIONS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "deformconv")
 

@@ -23,6 +23,8 @@ from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.registry import DEFAULT_TARGET
 
+NEEDS = "a bundle; extras runtime, bench"
+
 FRAMES = 500
 
 

@@ -26,6 +26,8 @@ from lzu_export.support import hardware
 from lzu_export.support.interpreter import run_module
 from lzu_export.support.progress import Reporter
 
+NEEDS = "extras runtime, export, bench, demo"
+
 
 @dataclass(frozen=True)
 class Axis:

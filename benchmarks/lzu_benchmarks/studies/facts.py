@@ -29,6 +29,8 @@ from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.tasks.warps import make_warp
 
+NEEDS = "extras runtime, bench, demo"
+
 TASKS = ("det", "seg", "det3d")
 ARGOVERSE = (15062, 8, 17, 100)
 """Frames and classes of Argoverse-HD's validation split; objects and detections of a frame."""

@@ -26,6 +26,8 @@ from lzu_export.warp.geometry import level_sizes
 from lzu_export.warp.inverse import invert_tiles
 from lzu_export.warp.knots import nonseparable_knots
 
+NEEDS = "extras runtime, export"
+
 LATTICE = (31, 51)
 CANVASES = ((600, 960), (1200, 1920))
 """Canvas sizes of Argoverse-HD at 0.5x and 1x."""

@@ -26,6 +26,8 @@ from lzu_export.warp.knots import separable_knots
 from lzu_export.warp.registration import Frame, misregistration, source_places
 from lzu_export.warp.saliency import Array
 
+NEEDS = "extras bench, demo"
+
 SCALES = (0.25, 0.5, 0.75, 1.0)
 SETTINGS: dict[Geometry, dict[str, Any]] = {
     "published": {"source_multiple": 32, "warp.unfilled": []},

@@ -19,6 +19,9 @@ from lzu_benchmarks.machine_code.launches import FULL, KERNELS, RECIPES
 from lzu_benchmarks.machine_code.toolkit import Toolkit, download, find_toolkit
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
+from lzu_export.support.checkout import in_checkout
+
+NEEDS = "nvcc; a checkout for --write"
 
 README = KERNELS.parent / "README.md"
 START, END = "<!-- computed by make plugins-report: {} -->", "<!-- end -->"
@@ -115,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add_json(parser)
     given = parser.parse_args(arguments)
+    if given.write and not in_checkout():
+        raise LzuError("--write changes plugins/README.md of a checkout; leave it out")
     toolkit = tools(given.out)
     if given.write and toolkit.release() != RELEASE:
         raise LzuError(

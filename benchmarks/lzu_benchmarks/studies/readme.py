@@ -20,11 +20,13 @@ from lzu_benchmarks.documents.marks import Figure, all_figures
 from lzu_benchmarks.documents.sources import SOURCES, Source
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
+from lzu_export.support.checkout import CHECKOUT
 from lzu_export.support.progress import Reporter
 from lzu_export.support.tables import Column, grid
 from lzu_export.support.terminal import print_json, say, show
 
-ROOT = Path(__file__).resolve().parents[3]
+NEEDS = "a checkout; extras runtime, export, bench"
+
 """Folder of the checkout."""
 
 
@@ -109,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true", help="show what no longer holds")
     add_json(parser)
     given = parser.parse_args(arguments)
-    figures = all_figures(ROOT)
+    figures = all_figures(CHECKOUT)
     if not given.sources and not given.check:
         if given.json:
             print_json(listed(figures))
@@ -124,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     names = [n for n in chosen(given.sources) if any(each.source == n for each in figures)]
     left_out = [] if given.sources else [n for n, each in SOURCES.items() if each.long]
-    rows = measured(figures, names, ROOT, Reporter())
+    rows = measured(figures, names, CHECKOUT, Reporter())
     if given.json:
         print_json(rows)
     else:

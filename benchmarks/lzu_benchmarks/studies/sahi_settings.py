@@ -26,6 +26,8 @@ from lzu_export.support.progress import Reporter
 from lzu_export.support.terminal import Terminal
 from lzu_export.targets.registry import DEFAULT_TARGET
 
+NEEDS = "extras runtime, export, bench, sahi, demo"
+
 COLUMNS = ("AP", "AP_small", "AP_large")
 
 

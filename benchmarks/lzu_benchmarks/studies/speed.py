@@ -41,6 +41,8 @@ from lzu_export.targets.onnxruntime import time_models
 from lzu_export.targets.onnxruntime_target import DIALECT
 from lzu_export.tasks.pytorch import noise_camera_frame, noise_frame
 
+NEEDS = "extras runtime, export, demo"
+
 
 @dataclass(frozen=True)
 class Case:

@@ -14,6 +14,8 @@ from lzu_export.bundle.bundle import Bundle
 from lzu_export.cli import exits
 from lzu_export.support.interpreter import run_program
 
+NEEDS = "a bundle; extras runtime"
+
 SCRIPT = (
     "import sys, time; a = time.perf_counter(); from lzu_export.runtime import load;"
     "b = time.perf_counter(); load(sys.argv[1]); c = time.perf_counter();"

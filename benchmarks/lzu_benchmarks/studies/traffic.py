@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_export.cli import exits
 
+NEEDS = "nothing more"
+
 CARDS = {
     "Orin Nano": 68.0,
     "Orin NX": 102.4,

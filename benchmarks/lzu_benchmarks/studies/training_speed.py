@@ -30,6 +30,8 @@ from lzu_export.tasks.warps import make_warp
 from lzu_export.tasks.warps.make import warp_geometry
 from lzu_export.warp.geometry import Level
 
+NEEDS = "extras export, demo"
+
 PASSES = ("forward", "forward and backward")
 
 Sampler = Callable[..., Sequence[Tensor]]

@@ -26,6 +26,8 @@ from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.progress import Reporter
 from lzu_export.targets.registry import DEFAULT_TARGET
 
+NEEDS = "extras runtime, export, bench, demo"
+
 REDUCE = {"det": 4, "seg": 8, "det3d": 4}
 """Value of `reduce` for each task that halves the source against the canvas on each axis."""
 VARIANTS = ("uniform", "fixed")

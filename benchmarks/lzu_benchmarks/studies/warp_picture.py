@@ -22,6 +22,8 @@ from lzu_export.runtime.predictor import Predictor
 from lzu_export.runtime.text import caption, unit_of
 from lzu_export.support.files import replacing
 
+NEEDS = "a bundle; extras runtime"
+
 FRAME = 110
 """Index of the README's frame among the demonstration frames."""
 QUALITY = 85

@@ -22,9 +22,9 @@ from lzu_benchmarks.train.command import Stopwatch
 from lzu_benchmarks.train.figures import machine
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
+from lzu_export.support.checkout import CHECKOUT, in_checkout
 from lzu_export.support.files import write_text
 
-DOCS = Path(__file__).resolve().parents[4] / "docs"
 DESCRIPTION = """\
 Train on CamVid's real frames: segmentation uniform, with a fixed and with a learned warp at two
 sizes of the network's input, detection uniform and with a fixed warp, several seeds each.
@@ -37,9 +37,9 @@ also on another machine. Weights and bundles in WORK may be deleted."""
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = make_parser().parse_args(arguments)
-    if options.results is None:
-        folder = options.work if options.choosing else DOCS
-        options.results = folder / "camvid.json"
+    folder = options.work if options.choosing or not in_checkout() else CHECKOUT / "docs"
+    options.results = options.results or folder / "camvid.json"
+    options.page = options.page or folder / "camvid.md"
     if options.report:
         results = Results(options.results)
     elif options.data is None:
@@ -139,9 +139,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--report", action="store_true", help="only write the page from RESULTS")
     parser.add_argument(
-        "--results", type=Path, help="file of the finished runs; default: docs/camvid.json"
+        "--results", type=Path, help="file of the finished runs; default: in docs, or in WORK"
     )
-    parser.add_argument("--page", type=Path, default=DOCS / "camvid.md", help="page to write")
+    parser.add_argument("--page", type=Path, help="page to write; default: beside the results")
     parser.add_argument(
         "--work", type=Path, default=Path("build/train-camvid"), help="folder to throw away"
     )
