@@ -77,9 +77,9 @@ def refuse_loss(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
 def below_reference(recipe: Recipe, accuracy: Accuracy) -> tuple[Untrained, ...]:
     """Stop the export where PyTorch itself scores less than the recipe states for its checkpoint.
 
-    Such a model is not exported as it was trained: its warp, normalisation or classes differ. On a
-    part of the data set the score may be lower by half its interval, too. Without an interval only
-    half of the reference score is required.
+    Such a model is not exported as it was trained: its warp, normalisation or classes differ. On
+    the recipe's own part of the data set (`export_frames`) the score may be lower by half its
+    interval, too. On another part, or without an interval, only half of the reference is required.
 
     Returns:
         The score's difference where the recipe permits it (`metric`), else nothing.
@@ -96,7 +96,9 @@ def below_reference(recipe: Recipe, accuracy: Accuracy) -> tuple[Untrained, ...]
         return ()
     found = accuracy.pytorch[accuracy.metric]
     least = expected - REFERENCE_LOSS
-    if part:
+    if recipe.evaluation.frames is not None:
+        least = expected / 2
+    elif part:
         least = max(expected / 2, least - _uncertainty(accuracy))
     if found >= least:
         return ()
