@@ -188,3 +188,20 @@ def test_links_of_the_api_pages_resolve(page: Path) -> None:
 def test_every_page_is_in_the_index() -> None:
     index = TEXT[REPOSITORY / "docs/api/index.md"]
     assert {page.name for page in PAGES} - {"index.md"} <= set(re.findall(r"\((\w+\.md)\)", index))
+
+
+def test_links_stay_within_the_site() -> None:
+    """What a page links to is among the site's files; the strict build takes no other links."""
+    tree = ast.parse((SITE.parent / "pages.py").read_text(encoding="utf-8"))
+    (patterns,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PATTERNS"
+    )
+    site = {path for pattern in patterns for path in REPOSITORY.glob(pattern)}
+    pages = [path for path in site if path.suffix == ".md"]
+    assert len(pages) > 30
+    for page in pages:
+        for target in re.findall(r"\]\(([^)\s#]+)[^)\s]*\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("https://"):
+                assert (page.parent / target).resolve() in site, f"{page}: {target}"

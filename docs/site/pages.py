@@ -19,6 +19,7 @@ PATTERNS = (
     "docs/examples/*",
     "plugins/**/*.md",
     "plugins/**/*.yaml",
+    "plugins/Makefile",
     "plugins/kernels/*.h",
     "benchmarks/examples/*.py",
 )
