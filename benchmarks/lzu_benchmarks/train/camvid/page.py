@@ -66,7 +66,8 @@ is written from the file alone, without the frames.
   of it that is trained on. Its 101 frames are drawn as ten stretches. Other streets may differ by
   more.
 - **Engines.** FP32, FP16 and INT8 run in ONNX Runtime on the CPU, which computes FP16 in FP32. INT8
-  ranges are measured on training frames.
+  ranges are measured on training frames. The detectors keep two layers in FP16, which the export
+  named when it refused one of them in INT8.
 """
 
 LICENCE = """\

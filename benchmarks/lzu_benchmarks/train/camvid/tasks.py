@@ -233,6 +233,11 @@ class Detection(Task):
             job.variant, self.saliency, self.weights(job), exported=self.exported
         )
 
+    @property
+    def exported(self) -> dict[str, Any]:
+        """Keys of a recipe that is exported."""
+        return {**super().exported, "higher_precision.int8": list(detection.FP16_IN_INT8)}
+
     def score_engine(self, predict: Any, split: Split) -> Any:
         """Return AP, see `detection.drawn_ap`."""
         found = [box for i, each in enumerate(split.images) for box in predict(each).to_coco(i)]
