@@ -114,20 +114,20 @@ bench-speed: environment ## speed of TASK's full-size recipe: fixed against unif
 	@$(BIN)/python -m lzu_benchmarks.studies.speed --task "$$TASK" --out "$$OUT/bench"
 
 train-det: environment ## train both demonstration detectors from rendered scenes
-	@$(BIN)/python -m lzu_benchmarks.train.det --out demo/lzu_export_demo/det
+	@$(BIN)/python -m lzu_benchmarks.train.det --out benchmarks/demo/lzu_export_demo/det
 
 train-adaptive: environment ## train the adaptive demonstration detector, beside those of train-det
-	@$(BIN)/python -m lzu_benchmarks.train.adaptive --out demo/lzu_export_demo/det
+	@$(BIN)/python -m lzu_benchmarks.train.adaptive --out benchmarks/demo/lzu_export_demo/det
 
 train-rivals: environment ## train what a user might take instead of a warp (hours, resumes): larger inputs, a crop, tiles; TASK (det, seg)
 	@folder=rivals; [ "$$TASK" = det ] || folder="rivals-$$TASK"; $(BIN)/python -m lzu_benchmarks.rivals.train \
 	  --task "$$TASK" --out "$$OUT/$$folder" --work "$$OUT/train-$$folder"
 
 train-seg: environment ## train the demonstration models of segmentation
-	@$(BIN)/python -m lzu_benchmarks.train.seg --out demo/lzu_export_demo/seg
+	@$(BIN)/python -m lzu_benchmarks.train.seg --out benchmarks/demo/lzu_export_demo/seg
 
 train-det3d: environment ## train the demonstration models of 3-D detection
-	@$(BIN)/python -m lzu_benchmarks.train.det3d --out demo/lzu_export_demo/det3d
+	@$(BIN)/python -m lzu_benchmarks.train.det3d --out benchmarks/demo/lzu_export_demo/det3d
 
 plugins: ## CUDA kernels and TensorRT plugins (CUDA_HOME, TENSORRT_INCLUDE, ARCHS)
 	@$(MAKE) --no-print-directory -C plugins BUILD="$(above)/plugins"

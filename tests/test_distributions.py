@@ -65,7 +65,7 @@ def test_pictures_and_code_of_a_readme() -> None:
     )
 
 
-@pytest.mark.parametrize("folder", [".", "demo"])
+@pytest.mark.parametrize("folder", [".", "benchmarks/demo"])
 def test_metadata(folder: str) -> None:
     """One repository, a licence expression with its text, and known extras."""
     table = project_table(folder)
@@ -91,7 +91,7 @@ def test_classifiers_name_each_python_and_typing() -> None:
 def test_the_extra_brings_the_demonstration_of_this_release() -> None:
     requirement = pytest.importorskip("packaging.requirements").Requirement
     (wanted,) = map(requirement, project_table()["optional-dependencies"]["demo"])
-    demo = project_table("demo")
+    demo = project_table("benchmarks/demo")
     assert wanted.name == demo["name"]
     assert demo["version"] in wanted.specifier
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SOURCES = ("lzu_export", "benchmarks", "calibration", "demo", "tests")
+SOURCES = ("lzu_export", "benchmarks", "calibration", "tests")
 FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "Makefile")
 TESTING = ("pytest>=8", "hypothesis>=6.100", "markdown-it-py[linkify]")
 VERIFY = "verify {bundle}"

@@ -18,7 +18,7 @@ BUILD, PUBLISH = (WORKFLOW["jobs"][name] for name in ("build", "publish"))
 VERSION = re.search(
     r'^version = "(.*)"$', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE
 )
-PROJECTS = ("pyproject.toml", "demo/pyproject.toml")
+PROJECTS = ("pyproject.toml", "benchmarks/demo/pyproject.toml")
 
 
 def test_only_the_job_that_publishes_gets_a_token() -> None:
@@ -67,7 +67,7 @@ def test_a_release_is_checked(tag: str, owner: str, refused: str | None, tmp_pat
     """By its tag and its addresses, with GitHub's shell."""
     assert VERSION is not None
     for name in PROJECTS:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         text = shutil.copyfile(REPOSITORY / name, tmp_path / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(re.sub(r"github\.com/\w+/", f"github.com/{owner}/", text))
     failed = []

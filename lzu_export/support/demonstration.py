@@ -20,7 +20,7 @@ def demonstration_file(name: str) -> Path:
     Args:
         name: path below the package's folder, such as `det/fixed.pth`.
     """
-    own = BESIDE / "demo" / MODULE
+    own = BESIDE / "benchmarks" / "demo" / MODULE
     if own.is_dir():
         return own / name
     found = find_spec(MODULE)

@@ -33,7 +33,7 @@ def test_a_checkout_needs_no_installation() -> None:
     assert len(named) == 11
     for path in named:
         assert path.is_file()
-        assert path.is_relative_to(REPOSITORY / "demo")
+        assert path.is_relative_to(REPOSITORY / "benchmarks" / "demo")
 
 
 def test_an_installed_demonstration_is_found(

@@ -83,7 +83,7 @@ def tables(text: str) -> dict[str, dict[str, list[float]]]:
 def _records(root: Path) -> dict[str, Any]:
     """Return the tables that the trainings of the demonstration models wrote, by task."""
     found: dict[str, list[str]] = {}
-    for page in sorted((root / "demo" / "lzu_export_demo").glob("*/*.md")):
+    for page in sorted((root / "benchmarks" / "demo" / "lzu_export_demo").glob("*/*.md")):
         found.setdefault(page.parent.name, []).append(page.read_text(encoding="utf-8"))
     return {task: tables("\n\n".join(pages)) for task, pages in found.items()}
 

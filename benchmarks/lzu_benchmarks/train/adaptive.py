@@ -1,10 +1,11 @@
 """Train and evaluate the demonstration detectors that are zoomed by the previous boxes.
 
-`python -m lzu_benchmarks.train.adaptive --out demo/lzu_export_demo/det` adds two detectors to those
-of `lzu_benchmarks.train.det`: an adaptive one, and FOVEA's, which only zooms. Frames, architecture,
-schedule, order, flips and seed are the same. Each image has its own warp, drawn anew whenever the
-image is shown. Its boxes are the ground truth of half a second earlier, disturbed like detections;
-in the last third of the training they are the detector's own detections there.
+`python -m lzu_benchmarks.train.adaptive --out benchmarks/demo/lzu_export_demo/det` adds two
+detectors to those of `lzu_benchmarks.train.det`: an adaptive one, and FOVEA's, which only zooms.
+Frames, architecture, schedule, order, flips and seed are the same. Each image has its own warp,
+drawn anew whenever the image is shown. Its boxes are the ground truth of half a second earlier,
+disturbed like detections; in the last third of the training they are the detector's own detections
+there.
 
 Amplitude and bandwidth are those of the fixed warp. On training frames the boxes of half a second
 earlier then magnify small objects 1.6 times (geometric mean of both axes), as the fixed warp does.

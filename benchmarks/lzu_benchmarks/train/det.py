@@ -1,8 +1,8 @@
 """Train, evaluate and compare the demonstration detectors.
 
 One command makes all shipped files: `python -m lzu_benchmarks.train.det --out
-demo/lzu_export_demo/det`. Both variants share frames, architecture, schedule, augmentation and
-seed; only the sampling of the image and the unzoom of the features differ.
+benchmarks/demo/lzu_export_demo/det`. Both variants share frames, architecture, schedule,
+augmentation and seed; only the sampling of the image and the unzoom of the features differ.
 """
 
 import argparse

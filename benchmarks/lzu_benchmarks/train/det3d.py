@@ -1,8 +1,8 @@
 """Train, evaluate and compare the demonstration models of monocular 3-D detection.
 
 One command makes all shipped files: `python -m lzu_benchmarks.train.det3d --out
-demo/lzu_export_demo/det3d`. The recipe `det3d-demo` describes the models. Both variants share
-frames, architecture, schedule, augmentation and seeds; only the sampling of the image and the
+benchmarks/demo/lzu_export_demo/det3d`. The recipe `det3d-demo` describes the models. Both variants
+share frames, architecture, schedule, augmentation and seeds; only the sampling of the image and the
 unzoom of the features differ.
 """
 

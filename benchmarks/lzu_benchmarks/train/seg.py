@@ -1,9 +1,9 @@
 """Train, evaluate and compare the demonstration models of segmentation.
 
 One command makes all shipped files: `python -m lzu_benchmarks.train.seg --out
-demo/lzu_export_demo/seg`. The recipe `seg-demo` describes the models. Both variants share frames,
-architecture, schedule, augmentation and seeds, and their heads work at the same resolution; only
-the warp of zoom and unzoom differs.
+benchmarks/demo/lzu_export_demo/seg`. The recipe `seg-demo` describes the models. Both variants
+share frames, architecture, schedule, augmentation and seeds, and their heads work at the same
+resolution; only the warp of zoom and unzoom differs.
 """
 
 from collections.abc import Callable
