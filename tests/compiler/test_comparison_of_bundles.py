@@ -72,6 +72,7 @@ def test_times_are_of_turns_and_ratios_over_uniform(
         return Slow(3_000_000 if name == "uniform" else 4_500_000, log, name)
 
     monkeypatch.setattr(Bundle, "predictor", predictor)
+    monkeypatch.setattr(module, "SECONDS", 12.0)  # of this test's own clock
     monkeypatch.setattr("lzu_export.support.interleave.clock", lambda: Slow.clock)
     fixed, uniform = compare_bundles(pair).values()
     assert fixed.milliseconds == {"onnxruntime/fp32": 4.5}
@@ -93,6 +94,7 @@ def test_slow_engines_take_fewer_turns() -> None:
         Slow.clock += int(seconds * 1e9)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SECONDS", 12.0)
         patch.setattr("lzu_export.support.interleave.clock", lambda: Slow.clock)
         quick, slow = plan(0.01), plan(5.0)
     assert (quick.queries, quick.block, quick.settle) == (60, 3, 1)

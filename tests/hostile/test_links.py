@@ -111,7 +111,7 @@ def test_what_no_export_wrote_is_not_removed(kind: str, final: Path, recipe: Rec
     before = tree(final.parent)
     message = str(sentence(lambda: export(recipe, final.parents[1], force=True)))
     assert str(final) in message
-    assert "OUT" in message or "remove it" in message
+    assert "--out" in message or "remove it" in message
     assert tree(final.parent) == before
 
 

@@ -73,7 +73,7 @@ class Step:
     lowerings: tuple[Kind, ...]
     """Possible lowerings of the warp, in the order in which they win ties."""
     node: gs.Node
-    blocks: Blocks
+    blocks: Blocks = DEFAULT_BLOCKS
     """Rows and columns in a block of a banded product."""
 
     def model(self, kind: Kind) -> onnx.ModelProto:

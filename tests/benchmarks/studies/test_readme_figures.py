@@ -23,7 +23,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "quick": Source("python quick.py", 10.0, read=lambda root: {"ms": 2.04, "s": 4}),
         "slow": Source("python -m slow_source", 900.0),
     }
-    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(readme, "CHECKOUT", tmp_path)
     monkeypatch.setattr(readme, "SOURCES", sources)
     return tmp_path
 

@@ -37,6 +37,7 @@ from lzu_benchmarks.train.camvid.tasks import PRECISIONS, Detection, Segmentatio
 from lzu_benchmarks.train.seg import class_weights  # noqa: E402
 from lzu_export.errors import LzuError  # noqa: E402
 from lzu_export.models.checkpoint import save_checkpoint  # noqa: E402
+from lzu_export.support.checkout import CHECKOUT  # noqa: E402
 from lzu_export.tasks.warps import make_warp  # noqa: E402
 from lzu_export.warp.tables import table_matrix  # noqa: E402
 
@@ -514,12 +515,12 @@ def test_the_splits_and_boxes_of_the_real_set(shared: Path) -> None:
 
 
 def test_results_and_page_of_the_repository_belong_together() -> None:
-    page = (command.DOCS / "camvid.md").read_text(encoding="utf-8")
-    assert write_page(Results(command.DOCS / "camvid.json")) == page
+    page = (CHECKOUT / "docs/camvid.md").read_text(encoding="utf-8")
+    assert write_page(Results(CHECKOUT / "docs/camvid.json")) == page
 
 
 def test_the_command_goes_on_from_the_results_of_the_repository(data: Path, tmp_path: Path) -> None:
     options = command.make_parser().parse_args(["--work", str(tmp_path)])
     settings = {each.name: each.settings for each in command.tasks_of(options, read_splits(data))}
-    path = command.DOCS / "camvid.json"
+    path = CHECKOUT / "docs/camvid.json"
     Results(path, {"data": Results(path).settings["data"], **settings})
