@@ -156,7 +156,7 @@ def weights_in(folder: Path, task: RivalTask) -> list[Weights]:
     """Return the weights that were trained into a folder, and shipped ones of the same budget.
 
     Raises:
-        LzuError: the folder's weights are of another task, or had different budgets, so that they
+        LzuError: the folder holds weights for another task, or of different budgets, so that they
             cannot be compared.
     """
     found = []
