@@ -105,6 +105,11 @@ SOURCES = {
     "upsampling": Source("python -m lzu_benchmarks upsampling", 900.0),
     "training_speed": Source("python -m lzu_benchmarks training_speed", 60.0),
     "training_speed-8": Source("python -m lzu_benchmarks training_speed --batch 8", 200.0),
+    "rivals-det": Source(
+        "python -m lzu_export bench det --rivals --precision fp32 --target onnxruntime "
+        "--variant uniform --frames 256",
+        1500.0,
+    ),
     "rivals-seg": Source(
         "python -m lzu_export bench seg --rivals --precision fp32 --target onnxruntime "
         "--frames 256",
