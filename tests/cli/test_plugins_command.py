@@ -13,8 +13,7 @@ from lzu_export.compiler import build_plugins as module
 from lzu_export.compiler.build_plugins import HOST, Build, Kind
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import PluginLibrary
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from lzu_export.support.checkout import PLUGINS
 
 
 def run(*words: str) -> str:
@@ -58,7 +57,7 @@ def test_what_was_built(built: list[dict[str, Any]], tmp_path: Path) -> None:
 
 
 def test_paths_are_printed(tmp_path: Path) -> None:
-    assert run("--print", "sources") == f"{REPOSITORY / 'plugins'}\n"
+    assert run("--print", "sources") == f"{PLUGINS}\n"
     (tmp_path / "include").mkdir()
     for name in ("liblzu_kernels_host.so", "include/lzu_kernels.h", "lzu_kernels_host.pc"):
         (tmp_path / name).touch()
