@@ -72,7 +72,7 @@ class Rounds(NamedTuple):
 
     least: int = 15
     """Smallest number, and the number that is added at a time."""
-    most: int = 15
+    most: int = 90
     """Largest number."""
     width: float = 0.01
     """Width of the ratios' 95 % intervals that is certain enough."""
@@ -312,7 +312,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--rounds", type=int, default=Rounds.least, help="least number of rounds of whole models"
     )
     parser.add_argument(
-        "--most-rounds", type=int, default=90, help="rounds after which no more are added"
+        "--most-rounds",
+        type=int,
+        default=Rounds.most,
+        help="rounds after which no more are added",
     )
     parser.add_argument(
         "--width", type=float, default=Rounds.width, help="add rounds until intervals are so narrow"
