@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import onnx
@@ -67,7 +67,8 @@ CASES = {
 }
 
 
-class Rounds(NamedTuple):
+@dataclass(frozen=True)
+class Rounds:
     """Number of rounds in which models take turns."""
 
     least: int = 15

@@ -1,5 +1,8 @@
 """Whole models against uniform ones: ratios of turns, with what they are worth."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -67,3 +70,24 @@ def test_rounds_are_added_until_the_ratios_are_certain(
 
     found = interleaved(dict.fromkeys((RESIZED, SAME), run), Rounds(5, 24, 0.01))
     assert {len(each) for each in found.values()} == {rounds}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "plan"),
+    [([], Rounds(15, 90, 0.01)), (["--most-rounds", "7", "--width", "0.5"], Rounds(15, 7, 0.5))],
+)
+def test_command_plans_its_own_rounds_unless_others_are_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], plan: Rounds
+) -> None:
+    plans: list[Any] = []
+
+    def measured(case: speed.Case, out: Path, given: Rounds) -> dict[str, Any]:
+        plans.append(given)
+        out.mkdir(parents=True)
+        return {"machine": {}}
+
+    monkeypatch.setattr(speed, "measure", measured)
+    monkeypatch.setattr(speed, "print_result", lambda *shown: None)
+    monkeypatch.setattr(speed, "tables", lambda result: [])
+    speed.main(["--out", str(tmp_path), *arguments])
+    assert plans == [plan]
