@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-"""Checkout of this package, if it runs from one."""
+"""Checkout of this package, or the folder of all installed packages."""
 PLUGINS = (Path(__file__).resolve().parents[1] / "plugins").resolve()
 """Folder of the sources of kernels and plugins, which every installation has."""
 VARIABLES = {"calibration": "FRAMES", "force": "FORCE=1"}

@@ -3,12 +3,11 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+from lzu_export.support import checkout
 from lzu_export.support.extras import install
 
 MODULE = "lzu_export_demo"
 """Package of the distribution lzu-export-demo, which holds only files."""
-BESIDE = Path(__file__).resolve().parents[2]
-"""Folder that holds this package: the checkout, or that of all installed packages."""
 
 
 def demonstration_file(name: str) -> Path:
@@ -20,12 +19,12 @@ def demonstration_file(name: str) -> Path:
     Args:
         name: path below the package's folder, such as `det/fixed.pth`.
     """
-    own = BESIDE / "benchmarks" / "demo" / MODULE
+    own = checkout.CHECKOUT / "benchmarks" / "demo" / MODULE
     if own.is_dir():
         return own / name
     found = find_spec(MODULE)
     folders = list(found.submodule_search_locations or ()) if found is not None else []
-    return Path(folders[0] if folders else BESIDE / MODULE) / name
+    return Path(folders[0] if folders else checkout.CHECKOUT / MODULE) / name
 
 
 def remedy_for(path: Path, otherwise: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 from lzu_export.compiler.pipeline import export
 from lzu_export.errors import LzuError
 from lzu_export.recipes import list_recipes, load_recipe
-from lzu_export.support import demonstration
+from lzu_export.support import checkout
 from lzu_export.support.demonstration import demonstration_file
 from lzu_export.warp.saliency_file import load_saliency
 
@@ -18,7 +18,7 @@ REMEDY = r"does not exist; pip install 'lzu-export\[demo\]'$"
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Folder of installed packages that has this package without the demonstration."""
-    monkeypatch.setattr(demonstration, "BESIDE", tmp_path / "packages")
+    monkeypatch.setattr(checkout, "CHECKOUT", tmp_path / "packages")
     return tmp_path / "packages"
 
 

@@ -37,8 +37,9 @@ def test_the_workflow_has_the_keys_that_github_knows() -> None:
         assert "with" not in step or "uses" in step
         if "uses" in step:
             assert re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"])
-    uploaded = STEPS[-1]["with"]["path"]
-    assert f"--junit {uploaded}" in STEPS[-2]["run"]
+    checks, page = STEPS[-1]["with"]["path"].split()
+    assert f"--junit {checks}" in STEPS[-2]["run"]
+    assert f"regress {page.removesuffix('.regression.*')} " in STEPS[-2]["run"]
     assert STEPS[-1]["if"] == "always()", "a failed comparison is uploaded, too"
 
 
@@ -69,6 +70,8 @@ def test_the_steps_do_their_work(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    page = STEPS[-1]["with"]["path"].split()[1]
+    assert {each.suffix for each in checkout.glob(page)} == {".html", ".json"}
     root = ET.parse(checkout / "lzu.xml").getroot()
     assert (root.get("failures"), root.get("errors")) == ("0", "0")
     assert int(root.get("tests", "0")) > 10
