@@ -25,6 +25,7 @@ def device_entries(
     *,
     verifiable: bool,
     plugins: Path | None,
+    to_build: bool = False,
 ) -> Packed:
     """Return the entries of a bundle with one target's engines.
 
@@ -34,15 +35,17 @@ def device_entries(
     Args:
         bundle: opened bundle.
         target: target of the engines.
-        precision: precision of the engines; None for all.
+        precision: precision of the engines, or several separated by spaces; None for all.
         verifiable: also pack the reference and the graphs that `lzu-export verify` reads.
         plugins: plugin library of the device, which is put beside the folder.
+        to_build: pack the ONNX files even where the bundle has engines, which may be another
+            device's.
 
     Raises:
         LzuError: the bundle has nothing for the target, a file was changed, or the library is not
             the bundle's.
     """
-    made: list[Engine | Derived] = [*engines_of(bundle, target, precision)]
+    made: list[Engine | Derived] = [] if to_build else [*engines_of(bundle, target, precision)]
     made = made or [*derived_of(bundle, target, precision)]
     refuse_empty(bundle, target, precision, made)
     notes = _check_plugins(bundle.manifest, target, plugins)

@@ -56,6 +56,7 @@ def pack(
     out: Path | None = None,
     plugins: Path | None = None,
     verifiable: bool = False,
+    to_build: bool = False,
 ) -> Archive:
     """Write an archive with only the files of a bundle that one target's device needs.
 
@@ -67,10 +68,11 @@ def pack(
         target: name of the target; by default that of the layout.
         layout: `bundle` for `load`, see `device_entries`; `triton` for a Triton server, see
             `triton_entries`; `deepstream` for Gst-nvinfer, see `deepstream_entries`.
-        precision: precision of the engines; by default all.
+        precision: precision of the engines, or several separated by spaces; by default all.
         out: file to write; by default beside the bundle, named after bundle and target or layout.
         plugins: plugin library of the device, for the layout `bundle`.
         verifiable: also pack what `lzu-export verify` reads, for the layout `bundle`.
+        to_build: pack what engines are built from instead of engines, for the layout `bundle`.
 
     Raises:
         LzuError: the folder is no bundle, a file was changed, the bundle has nothing for the
@@ -81,7 +83,9 @@ def pack(
     opened, wanted = Bundle(bundle), find(target or LAYOUTS[layout])
     found: Packed
     if layout == "bundle":
-        found = device_entries(opened, wanted, precision, verifiable=verifiable, plugins=plugins)
+        found = device_entries(
+            opened, wanted, precision, verifiable=verifiable, plugins=plugins, to_build=to_build
+        )
     else:
         if verifiable or plugins is not None:
             raise LzuError(

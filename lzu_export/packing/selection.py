@@ -23,12 +23,12 @@ class Packed(NamedTuple):
 
 
 def engines_of(bundle: Bundle, target: Target, precision: str | None) -> list[Engine]:
-    """Return a bundle's engines for a target, in one precision or in all; empty if none."""
+    """Return a bundle's engines for a target, in some precisions or all; empty if none."""
     return [each for each in bundle.manifest.engines if _is(each, target, precision)]
 
 
 def derived_of(bundle: Bundle, target: Target, precision: str | None) -> list[Derived]:
-    """Return a bundle's derived files for a target, in one precision or in all; empty if none."""
+    """Return a bundle's derived files for a target, in some precisions or all; empty if none."""
     return [each for each in bundle.manifest.derived if _is(each, target, precision)]
 
 
@@ -62,4 +62,4 @@ def _remedy(bundle: Bundle, target: Target, precision: str | None) -> str:
 
 
 def _is(each: Engine | Derived, target: Target, precision: str | None) -> bool:
-    return each.target == target.name and precision in (None, each.precision)
+    return each.target == target.name and (precision is None or each.precision in precision.split())

@@ -155,6 +155,19 @@ def test_without_an_engine_the_device_gets_what_it_builds_from(
     assert again.left_out == ("model.fp32.tensorrt.onnx", "reference.npz")
 
 
+def test_what_engines_are_built_from_is_packed_beside_none(
+    bundle: Path, add: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Engines of another device stay out where a device is to build its own."""
+    add("tensorrt")
+    packed = pack(bundle, "tensorrt", precision="fp32 fp16", to_build=True, verifiable=True)
+    names = {name.partition("/")[2] for name in packed.files}
+    assert names == {*ALWAYS, "model.fp32.tensorrt.onnx", "model.fp32.onnx", "reference.npz"}
+    manifest = read_manifest(unpacked(packed.path, tmp_path / "device"))
+    assert not manifest.engines
+    assert [each.precision for each in manifest.derived] == ["fp32"]
+
+
 def test_a_verifiable_archive_is_verified(bundle: Path, tmp_path: Path) -> None:
     """Without the option `verify` names the file that was left out."""
     small = unpacked(pack(bundle, "onnxruntime").path, tmp_path / "small")
