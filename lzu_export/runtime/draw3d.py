@@ -11,7 +11,7 @@ from lzu_export.errors import LzuError
 from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.runtime import projection
 from lzu_export.runtime.palette import Colour, distinct_colours
-from lzu_export.runtime.postprocess3d import camera_footprints, ego_footprints
+from lzu_export.runtime.postprocess3d import RigDetections, camera_footprints, ego_footprints
 from lzu_export.runtime.projection import EDGES, camera_matrix, checked_boxes
 from lzu_export.runtime.text import (
     Area,
@@ -63,6 +63,8 @@ class View(NamedTuple):
 
 AHEAD = Plan(-32.5, 32.5, -5, 60)
 AROUND = Plan(-52.5, 52.5, -52.5, 52.5)
+ACROSS = 3
+"""Number of a rig's cameras in a row of its picture."""
 
 
 def draw_detections_3d(
@@ -93,6 +95,53 @@ def draw_detections_3d(
     )
     gap = np.full((height, 4 * unit_of(frame), 3), 255, np.uint8)
     return np.hstack([picture, gap, seen])
+
+
+def draw_rig(
+    found: RigDetections,
+    frames: Sequence[Frame],
+    cam2img: Sequence[ArrayLike],
+    cam2ego: Sequence[ArrayLike],
+    *,
+    lowest: float = 0.0,
+) -> Frame:
+    """Draw the boxes of a rig on the frames of its cameras, and beside them from above.
+
+    See `RigDetections.draw`.
+
+    Raises:
+        LzuError: frames, matrices and poses differ in number, or the frames in size.
+    """
+    counts = {len(frames), len(cam2img), len(cam2ego)}
+    if len(counts) != 1 or not frames:
+        raise LzuError(
+            f"the rig has {len(frames)} frames, {len(cam2img)} matrices and {len(cam2ego)} poses; "
+            "give one of each per camera"
+        )
+    if len({np.shape(frame) for frame in frames}) > 1:
+        raise LzuError("the frames of a rig differ in size; bring them and their matrices to one")
+    shown = found.scores >= lowest
+    pictures = []
+    for i, (frame, matrix) in enumerate(zip(frames, cam2img, strict=True)):
+        mine = shown & (found.cameras == i)
+        boxes, labels, scores = found.boxes[mine], found.labels[mine], found.scores[mine]
+        pictures.append(draw_boxes_3d(frame, boxes, labels, found.classes, matrix, scores=scores))
+    columns = min(ACROSS, len(pictures))
+    blank = np.full_like(pictures[0], 255)
+    pictures += [blank] * (-len(pictures) % columns)
+    rows = [np.hstack(pictures[i : i + columns]) for i in range(0, len(pictures), columns)]
+    mosaic = np.vstack(rows)
+    size = (frames[0].shape[0], frames[0].shape[1])
+    seen = birds_eye(
+        ego_plan(found.ego_boxes[shown]),
+        found.labels[shown],
+        found.classes,
+        views=[camera_view(m, size, pose) for m, pose in zip(cam2img, cam2ego, strict=True)],
+        height=mosaic.shape[0],
+        plan=AROUND,
+    )
+    gap = np.full((mosaic.shape[0], 4 * unit_of(frames[0]), 3), 255, np.uint8)
+    return np.hstack([mosaic, gap, seen])
 
 
 def draw_boxes_3d(

@@ -83,6 +83,36 @@ class RigDetections(NamedTuple):
     """(n,) indices of the attributes, such as moving or parked."""
     cameras: NDArray[np.int64]
     """(n,) indices of the cameras."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes."""
+
+    def draw(
+        self,
+        frames: Sequence[Frame],
+        cam2img: Sequence[ArrayLike],
+        cam2ego: Sequence[ArrayLike],
+        *,
+        lowest: float = 0.0,
+    ) -> Frame:
+        """Draw each camera's boxes on its frame, and all boxes from above around the ego.
+
+        Args:
+            frames: (H, W, 3) uint8, BGR, one per camera, of one size, as `Detector3d.rig` took
+                them.
+            cam2img: one matrix (3, 3), (3, 4) or (4, 4) per camera.
+            cam2ego: one (4, 4) pose in the ego frame per camera.
+            lowest: lowest score that is drawn.
+
+        Returns:
+            uint8, BGR: the frames in rows of three, and the view from above at their right.
+
+        Raises:
+            LzuError: frames, matrices and poses differ in number, the frames differ in size, or one
+                of them is unfit.
+        """
+        from lzu_export.runtime.draw3d import draw_rig
+
+        return draw_rig(self, frames, cam2img, cam2ego, lowest=lowest)
 
 
 def camera_footprints(boxes: ArrayLike) -> Array:
@@ -334,6 +364,7 @@ def merge_cameras(
         labels[kept],
         attributes[kept],
         cameras[kept],
+        detections[0].classes,
     )
 
 

@@ -20,7 +20,7 @@ from lzu_export.runtime.draw3d import (
     ego_plan,
 )
 from lzu_export.runtime.palette import PALETTE, distinct_colours
-from lzu_export.runtime.postprocess3d import Detections3d, to_ego
+from lzu_export.runtime.postprocess3d import Detections3d, merge_cameras, to_ego
 
 CLASSES = ("car", "sign")
 CAMERA = np.array([[300.0, 0, 160], [0, 300, 100], [0, 0, 1]])
@@ -221,3 +221,44 @@ def test_found_boxes_draw_themselves() -> None:
     assert (frame == 120).all()
     with pytest.raises(LzuError, match="cam2img"):
         found.draw(frame, np.eye(2))
+
+
+def test_a_rig_s_boxes_are_drawn_in_their_cameras_and_from_above() -> None:
+    """Four cameras look ahead and turned by quarters; the first and the third see a box."""
+    ahead = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]], float)
+    poses = []
+    for turn in range(4):
+        cos, sin = np.cos(turn * np.pi / 2), np.sin(turn * np.pi / 2)
+        turned = np.array([[cos, -sin, 0, 0], [sin, cos, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+        poses.append(turned @ ahead)
+    nothing = np.zeros((0, 9), np.float32)
+    boxes = [np.array([[*BOX, 0, 0]], np.float32), nothing] * 2
+    found = [
+        Detections3d(
+            each, np.full(len(each), 0.9 - 0.2 * i, np.float32), np.full(len(each), i // 2),
+            np.zeros(len(each), np.int64), CLASSES,
+        )
+        for i, each in enumerate(boxes)
+    ]  # fmt: skip
+    rig = merge_cameras(found, poses, score_threshold=0.1)
+    assert (rig.cameras.tolist(), rig.classes) == ([0, 2], CLASSES)
+    frames = [grey()] * 4
+    picture = rig.draw(frames, [CAMERA] * 4, poses)
+    assert picture.shape[0] == 400, "two rows of cameras"
+    for i, (row, column) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0)]):
+        mine = picture[200 * row : 200 * (row + 1), 320 * column : 320 * (column + 1)]
+        each = found[i]
+        alone = draw_boxes_3d(grey(), each.boxes, each.labels, CLASSES, CAMERA, scores=each.scores)
+        np.testing.assert_array_equal(mine, alone)
+    assert (picture[200:, 320:960] == 255).all(), "there is no fifth camera"
+    eye = birds_eye(
+        ego_plan(rig.ego_boxes), rig.labels, CLASSES, height=400, plan=AROUND,
+        views=[camera_view(CAMERA, (200, 320), pose) for pose in poses],
+    )  # fmt: skip
+    np.testing.assert_array_equal(picture[:, -eye.shape[1] :], eye)
+    sure = rig.draw(frames, [CAMERA] * 4, poses, lowest=0.6)
+    np.testing.assert_array_equal(sure[:200, 640:960], grey())
+    with pytest.raises(LzuError, match="4 frames, 3 matrices and 4 poses"):
+        rig.draw(frames, [CAMERA] * 3, poses)
+    with pytest.raises(LzuError, match="differ in size"):
+        rig.draw([grey()[:100], *frames[1:]], [CAMERA] * 4, poses)
