@@ -1,0 +1,154 @@
+"""Connect to Dask's scheduler, with every fault as one sentence and none on the terminal."""
+
+import asyncio
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lzu_export.errors import LzuError
+
+if TYPE_CHECKING:
+    from distributed import Client, Security
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 10.0
+"""Seconds within which a scheduler must answer."""
+NOISY = ("distributed", "dask", "tornado", "bokeh", "asyncio")
+"""Loggers and modules of Dask and of what it is made of."""
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Files for TLS, in PEM format; without them Dask's own configuration decides."""
+
+    authority: Path | None = None
+    """Certificate of the authority that signed those of scheduler, workers and client."""
+    certificate: Path | None = None
+    """Certificate of this client."""
+    key: Path | None = None
+    """Key of this client; None: the certificate's file holds it."""
+
+    def security(self) -> "Security | None":
+        """Return Dask's object of these files; None without any.
+
+        Raises:
+            LzuError: a file is missing, is no certificate, or does not belong to the others.
+        """
+        from distributed import Security
+
+        given = [each for each in (self.authority, self.certificate, self.key) if each is not None]
+        if not given:
+            return None
+        if self.authority is None or self.certificate is None:
+            raise LzuError("TLS needs --tls-ca and --tls-cert together; give both")
+        for path in given:
+            if not path.is_file():
+                raise LzuError(f"{path} is no file; give a certificate or key in PEM format")
+        found = Security(
+            tls_ca_file=str(self.authority),
+            tls_client_cert=str(self.certificate),
+            tls_client_key=str(self.key) if self.key else None,
+            require_encryption=True,
+        )
+        try:
+            found.get_connection_args("client")
+        except OSError as error:  # as are all of ssl
+            names = ", ".join(str(each) for each in given)
+            raise LzuError(
+                f"{names} are no certificates and key in PEM format that belong together "
+                f"({error.strerror or error}); see docs/scale.md for how to make them"
+            ) from error
+        return found
+
+
+def connect(scheduler: str, security: "Security | None", timeout: float = TIMEOUT) -> "Client":
+    """Return a client of the scheduler at an address.
+
+    Raises:
+        LzuError: the address is none, nobody answers there, or it has another release of Dask.
+    """
+    from distributed import Client
+
+    try:
+        client = Client(
+            scheduler,
+            timeout=timeout,
+            security=security,
+            set_as_default=False,
+            direct_to_workers=False,
+            name="lzu-export",
+        )
+    except (OSError, asyncio.TimeoutError) as error:
+        raise LzuError(
+            f"no scheduler answers at {scheduler} within {timeout:g} s; check the address, that "
+            "`dask scheduler` runs there, and that both use TLS (tls://) or neither does"
+        ) from error
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise LzuError(
+            f"{scheduler} cannot be used as a scheduler ({reason}); give an address such as "
+            "tcp://HOST:8786 or, with certificates, tls://HOST:8786"
+        ) from error
+    try:
+        _check_release(client, scheduler)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+def release(version: str | None) -> str:
+    """Return year and month of a release of Dask, such as 2026.8; all of a month work together."""
+    return ".".join((version or "unknown").split(".")[:2])
+
+
+def _check_release(client: "Client", scheduler: str) -> None:
+    """Refuse a scheduler of another month: Dask's protocol has no versions of its own."""
+    import distributed
+
+    versions: Any = client.get_versions()
+    theirs = versions["scheduler"]["packages"]["distributed"]
+    if release(theirs) != release(distributed.__version__):
+        raise LzuError(
+            f"the scheduler at {scheduler} has distributed {theirs} and this machine has "
+            f"{distributed.__version__}; install one release on both: "
+            f"pip install 'distributed=={theirs}'"
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Pass log lines and warnings of Dask on at our level INFO while the block runs."""
+    import distributed  # noqa: F401 - its import installs handlers that write to stderr
+
+    handler = _PassOn()
+    names = [
+        name
+        for name in (*NOISY, *logging.root.manager.loggerDict)
+        if name in NOISY or (name.startswith(NOISY) and logging.getLogger(name).handlers)
+    ]
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(each, each.handlers, each.propagate) for each in loggers]
+    for each in loggers:
+        each.handlers, each.propagate = [handler], False
+    try:
+        with warnings.catch_warnings():
+            for name in NOISY:
+                warnings.filterwarnings("ignore", module=name)
+            yield
+    finally:
+        for each, handlers, propagate in before:
+            each.handlers, each.propagate = handlers, propagate
+
+
+class _PassOn(logging.Handler):
+    """Logs what it gets at level INFO, in one line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = record.getMessage().strip().splitlines()
+        log.info("%s: %s", record.name, lines[0] if lines else "")
