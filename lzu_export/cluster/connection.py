@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
 """Seconds within which a scheduler must answer."""
+LOWEST = (2025, 4)
+"""Lowest release of scheduler and workers; from there on any works with any other."""
 NOISY = ("distributed", "dask", "tornado", "bokeh", "asyncio")
 """Loggers and modules of Dask and of what it is made of."""
 
@@ -70,7 +73,7 @@ def connect(scheduler: str, security: "Security | None", timeout: float = TIMEOU
     """Return a client of the scheduler at an address.
 
     Raises:
-        LzuError: the address is none, nobody answers there, or it has another release of Dask.
+        LzuError: the address is none, nobody answers there, or its release of Dask is too old.
     """
     from distributed import Client
 
@@ -102,23 +105,20 @@ def connect(scheduler: str, security: "Security | None", timeout: float = TIMEOU
     return client
 
 
-def release(version: str | None) -> str:
-    """Return year and month of a release of Dask, such as 2026.8; all of a month work together."""
-    return ".".join((version or "unknown").split(".")[:2])
-
-
 def _check_release(client: "Client", scheduler: str) -> None:
-    """Refuse a scheduler of another month: Dask's protocol has no versions of its own."""
-    import distributed
-
+    """Refuse a scheduler whose tasks have another form: Dask's protocol has no version."""
     versions: Any = client.get_versions()
     theirs = versions["scheduler"]["packages"]["distributed"]
-    if release(theirs) != release(distributed.__version__):
+    if _release(theirs) < LOWEST:
         raise LzuError(
-            f"the scheduler at {scheduler} has distributed {theirs} and this machine has "
-            f"{distributed.__version__}; install one release on both: "
-            f"pip install 'distributed=={theirs}'"
+            f"the scheduler at {scheduler} has distributed {theirs}, which is too old; install "
+            f"{LOWEST[0]}.{LOWEST[1]} or later there: pip install -U distributed"
         )
+
+
+def _release(version: str | None) -> tuple[int, ...]:
+    """Return year and month of a release."""
+    return tuple(int(part) for part in re.findall(r"\d+", version or "")[:2])
 
 
 @contextmanager

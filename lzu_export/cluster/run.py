@@ -187,9 +187,10 @@ class Run:
         except WorkerDied as error:
             return self._failed(attempt, _deadly(error.times))
         except ModuleNotFoundError as error:
-            name = "lzu-export" if error.name == "lzu_export" else error.name
             return self._failed(
-                attempt, f"its worker has no {name}; install it in the worker's environment"
+                attempt,
+                f"its worker has no module {error.name}; install lzu-export[cluster] in the "
+                "worker's environment",
             )
         except Exception as error:  # whatever a worker's Python may raise
             return self._failed(attempt, f"its worker failed ({kind_and_reason(error)})")
