@@ -106,14 +106,23 @@ def connect(scheduler: str, security: "Security | None", timeout: float = TIMEOU
 
 
 def _check_release(client: "Client", scheduler: str) -> None:
-    """Refuse a scheduler whose tasks have another form: Dask's protocol has no version."""
+    """Refuse a scheduler whose tasks have another form."""
     versions: Any = client.get_versions()
-    theirs = versions["scheduler"]["packages"]["distributed"]
-    if _release(theirs) < LOWEST:
-        raise LzuError(
-            f"the scheduler at {scheduler} has distributed {theirs}, which is too old; install "
-            f"{LOWEST[0]}.{LOWEST[1]} or later there: pip install -U distributed"
-        )
+    if predicate := too_old(versions["scheduler"]["packages"]["distributed"]):
+        raise LzuError(f"the scheduler at {scheduler} {predicate}")
+
+
+def too_old(theirs: str) -> str:
+    """Return, as a predicate, that a release of Dask is too old; empty if it is not.
+
+    Tasks have another form there, and Dask's protocol has no version by which it would say so.
+    """
+    if _release(theirs) >= LOWEST:
+        return ""
+    return (
+        f"has distributed {theirs}, which is too old; install {LOWEST[0]}.{LOWEST[1]} or later "
+        "there: pip install -U distributed"
+    )
 
 
 def _release(version: str | None) -> tuple[int, ...]:

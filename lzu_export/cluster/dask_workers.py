@@ -28,7 +28,7 @@ RUN = f"{_MODULE}.run(request, files)"
 STOP = f"{_MODULE}.stop(keys)"
 """Text that kills jobs on a worker."""
 STOPPING = 5.0
-"""Seconds that workers have to answer when jobs are stopped."""
+"""Seconds that workers have to answer when jobs are stopped, or their releases are asked for."""
 RETRY = 2.0
 """Seconds that a scheduler has to answer when a lost connection is made again."""
 SILENT = 30.0
@@ -51,6 +51,7 @@ class DaskWorkers:
         self._numbers = count()
         self._contents: dict[str, DaskFuture[bytes]] = {}
         self._heard: dict[str, tuple[float, float]] = {}
+        self._releases: dict[str, tuple[str, str]] = {}
         self._stack = ExitStack()
         self._stack.enter_context(quiet())
         try:
@@ -73,11 +74,23 @@ class DaskWorkers:
         except (OSError, RuntimeError, asyncio.TimeoutError) as error:
             raise ConnectionLost from error
         now = time.monotonic()
+        beating = {a: each for a, each in found.items() if self._beats(a, each, now)}
+        self._ask_releases([address for address in beating if address not in self._releases])
         return [
-            _info(address, each)
-            for address, each in found.items()
-            if self._beats(address, each, now)
+            _info(address, each, *self._releases.get(address, ("", "")))
+            for address, each in beating.items()
         ]
+
+    def _ask_releases(self, addresses: list[str]) -> None:
+        """Ask workers for their releases of Python and Dask; one that is silent is asked again."""
+        if not addresses:
+            return
+        message = {"op": "versions", "packages": ()}
+        asked = self._client.scheduler.broadcast(msg=message, workers=addresses, on_error="ignore")
+        with suppress(OSError, RuntimeError, asyncio.TimeoutError):
+            for address, each in self._call(asked, timeout=STOPPING).items():
+                python = ".".join(each["host"]["python"].split(".")[:3])
+                self._releases[address] = python, each["packages"]["distributed"]
 
     def _beats(self, address: str, worker: Mapping[str, Any], now: float) -> bool:
         """Whether a worker's heart has beaten lately, by this machine's clock."""
@@ -174,11 +187,13 @@ async def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return await coroutine
 
 
-def _info(address: str, worker: Mapping[str, Any]) -> WorkerInfo:
+def _info(address: str, worker: Mapping[str, Any], python: str, dask: str) -> WorkerInfo:
     return WorkerInfo(
         address=address,
         name=str(worker["name"]),
         host=worker["host"],
         threads=worker["nthreads"],
         resources=worker["resources"],
+        python=python,
+        dask=dask,
     )

@@ -25,6 +25,10 @@ class WorkerInfo:
     """Number of jobs that it runs at a time."""
     resources: Mapping[str, float] = field(default_factory=dict)
     """Amount of each of Dask's resources that it was started with."""
+    python: str = ""
+    """Release of its Python; empty where it is unknown, and for this machine."""
+    dask: str = ""
+    """Release of its Dask; empty where it is unknown, and for this machine."""
 
     def slots(self, needs: Needs) -> int:
         """Return how many jobs with these needs it runs at a time; 0 if it may run none."""
