@@ -12,11 +12,13 @@ from typer.core import TyperGroup
 from lzu_export import __version__
 from lzu_export.cli import exits
 from lzu_export.cli.bench import bench
+from lzu_export.cli.board import board
 from lzu_export.cli.build import build
 from lzu_export.cli.calibrate import calibrate
 from lzu_export.cli.derive import derive
 from lzu_export.cli.doctor import doctor
 from lzu_export.cli.export import export
+from lzu_export.cli.fleet import fleet
 from lzu_export.cli.groups import with_groups
 from lzu_export.cli.inspect import inspect
 from lzu_export.cli.installed import ALL_ARGUMENTS, installed_commands, passed_on
@@ -39,6 +41,8 @@ COMMANDS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (derive, {}),
     (plugins, {}),
     (pack, {}),
+    (fleet, {}),
+    (board, {"hidden": True}),
     (calibrate, {}),
     (sensitivity, {}),
     (bench, ALL_ARGUMENTS),
@@ -54,6 +58,7 @@ INTERRUPTED = {
     "export": "bundles and stages that are done are kept; give the same command to go on",
     "verify": STORED_NOTHING,
     "regress": STORED_NOTHING,
+    "fleet": "results of boards that are done are kept; give the same command to go on",
 }
 """Sentences, by command, on what an interruption leaves and how to continue."""
 
