@@ -77,6 +77,32 @@ class Histogram:
         """
         self.largest = max(self.largest, _checked(values)[1])
 
+    def merge(self, other: "Histogram") -> None:
+        """Add the counts of another histogram: the result is that of all values in one of them."""
+        self._widen(other.limit)
+        if other.limit:
+            # A value's bin in a wider range is a whole number of its bins, so that nothing rounds.
+            factor = min(round(self.limit / other.limit), BINS)
+            merged = other.counts.reshape(-1, factor).sum(axis=1)
+            self.counts[: len(merged)] += merged
+        self.zeros += other.zeros
+        self.largest = max(self.largest, other.largest)
+
+    def state(self) -> NDArray[np.float64]:
+        """Return the range, the largest value, the number of zeros and the counts (3 + BINS,).
+
+        Numbers of values are exact up to 2^53.
+        """
+        return np.array([self.limit, self.largest, self.zeros, *self.counts], np.float64)
+
+    @classmethod
+    def of(cls, state: NDArray[np.float64]) -> "Histogram":
+        """Make the histogram again whose `state` is given."""
+        made = cls()
+        made.limit, made.largest, made.zeros = float(state[0]), float(state[1]), int(state[2])
+        made.counts = state[3:].astype(np.int64)
+        return made
+
     @property
     def total(self) -> int:
         """Number of values, zeros included."""
@@ -88,7 +114,10 @@ class Histogram:
         return self.limit / BINS
 
     def _widen(self, limit: float) -> None:
-        """Merge bins until the range reaches `limit`, a power of two above the largest value."""
+        """Merge bins until the range reaches `limit`, a power of two above the largest value.
+
+        A limit of 0 or of no more than the range changes nothing.
+        """
         if limit > self.limit > 0:
             factor = min(round(limit / self.limit), BINS)
             merged = self.counts.reshape(-1, factor).sum(axis=1)

@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from lzu_export.evaluation.datasets import EvaluationSet, Sample, Scorer
+from lzu_export.evaluation.datasets import EvaluationSet, Sample, Scorer, State
 from lzu_export.support.section import Section
 
+DIGEST = hashlib.sha256().digest_size
 DIGITS = 4
 """Decimals to which floating-point truth is compared."""
+DEFINITION = 2
+"""Newest definition of the hashes. By definition 1, all frames went into one hash, in order, which
+parts of a set cannot share; by definition 2, each frame has a hash, and these are hashed."""
 ROUNDING = 0.01
 """Grey levels by which mean and deviation of equal frames may differ, since decoders round."""
 
@@ -20,6 +24,8 @@ ROUNDING = 0.01
 class Content(Section):
     """Hashes and statistics of a set's frames and truth, in the order of the set."""
 
+    definition: int = 1
+    """Definition of the hashes, see `DEFINITION`; records that lack it are of the first."""
     truth: str
     """SHA-256 of the truth, cameras and sequences."""
     frames: str
@@ -30,8 +36,11 @@ class Content(Section):
     """Standard deviation of all pixels."""
 
     def difference(self, other: "Content") -> str:
-        """Return the part that differs, `truth` or `frames`; empty where nothing does."""
-        if self.truth != other.truth:
+        """Return the part that differs, `truth` or `frames`; empty where nothing does.
+
+        Contents of different definitions are compared by their statistics alone.
+        """
+        if self.definition == other.definition and self.truth != other.truth:
             return "truth"
         pairs = (self.mean, other.mean), (self.deviation, other.deviation)
         alike = all(abs(a - b) <= ROUNDING for a, b in pairs)
@@ -41,13 +50,15 @@ class Content(Section):
 class Watched:
     """An evaluation set that hashes what is read of it."""
 
-    def __init__(self, dataset: EvaluationSet) -> None:
-        """Begin with nothing read."""
+    def __init__(self, dataset: EvaluationSet, definition: int = DEFINITION) -> None:
+        """Begin with nothing read; `definition` is that of the content to compare with."""
         self._dataset = dataset
         self.name, self.note, self.metric = dataset.name, dataset.note, dataset.metric
         self.classes = dataset.classes
-        self._truth, self._frames = hashlib.sha256(), hashlib.sha256()
-        self._count, self._sum, self._squares = 0, 0, 0
+        self._definition = definition
+        self._whole = hashlib.sha256(), hashlib.sha256()
+        self._digests: list[tuple[bytes, bytes]] = []  # of each sample's truth and pixels
+        self._sums = np.zeros(3, np.int64)  # numbers, their sum and the sum of their squares
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -57,24 +68,47 @@ class Watched:
         """Yield all samples from position `start` on, and hash each as it is read."""
         for sample in self._dataset.samples(start) if start else self._dataset.samples():
             frame = sample.camera_frame.frame
-            self._frames.update(np.ascontiguousarray(frame).data)
-            self._count += frame.size
-            self._sum += int(frame.sum(dtype=np.int64))
-            self._squares += int(np.square(frame, dtype=np.int64).sum())
-            _update(self._truth, [sample.camera_frame.cam2img, sample.sequence, sample.truth])
+            squares = int(np.square(frame, dtype=np.int64).sum())
+            self._sums += (frame.size, int(frame.sum(dtype=np.int64)), squares)
+            parts = self._whole
+            if self._definition > 1:
+                parts = hashlib.sha256(), hashlib.sha256()
+            _update(parts[0], [sample.camera_frame.cam2img, sample.sequence, sample.truth])
+            parts[1].update(np.ascontiguousarray(frame).data)
+            if self._definition > 1:
+                self._digests.append((parts[0].digest(), parts[1].digest()))
             yield sample
 
     def scorer(self) -> Scorer:
         """Return the set's scorer."""
         return self._dataset.scorer()
 
+    def state(self) -> State:
+        """Return what was read so far, for `merge`; by definition 1 there is no such thing."""
+        assert self._definition > 1, "one hash of all frames has no parts"
+        digests = np.frombuffer(b"".join(map(b"".join, self._digests)), np.uint8)
+        return {"digests": digests.reshape(-1, 2, DIGEST), "sums": self._sums}
+
+    def merge(self, state: State) -> None:
+        """Add what another one read of the samples that come next."""
+        self._digests += [(first.tobytes(), last.tobytes()) for first, last in state["digests"]]
+        self._sums = self._sums + state["sums"]
+
     def content(self) -> Content:
         """Return the content that was read so far."""
-        mean = self._sum / max(1, self._count)
-        variance = self._squares / max(1, self._count) - mean**2
+        truth, frames = self._whole
+        if self._definition > 1:
+            truth, frames = hashlib.sha256(), hashlib.sha256()
+            for first, last in self._digests:
+                truth.update(first)
+                frames.update(last)
+        count, total, squares = self._sums.tolist()
+        mean = total / max(1, count)
+        variance = squares / max(1, count) - mean**2
         return Content(
-            truth=self._truth.hexdigest(),
-            frames=self._frames.hexdigest(),
+            definition=self._definition,
+            truth=truth.hexdigest(),
+            frames=frames.hexdigest(),
             mean=round(mean, 6),
             deviation=round(math.sqrt(max(0.0, variance)), 6),
         )

@@ -6,7 +6,7 @@ Both live outside this package and are announced as entry points.
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -58,6 +58,17 @@ class Scorer(Protocol):
 
     def restore(self, state: State) -> None:
         """Continue from the counts of another scorer of this kind."""
+
+
+@runtime_checkable
+class MergingScorer(Scorer, Protocol):
+    """A scorer of which several, each of a part of a set, give the results of one for the whole."""
+
+    def merge(self, state: State) -> None:
+        """Count what another scorer counted over the frames that come next.
+
+        The results are those, to the bit, of one scorer that counted all frames in order.
+        """
 
 
 class EvaluationSet(Protocol):

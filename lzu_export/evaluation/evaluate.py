@@ -114,14 +114,62 @@ def evaluate(
         advance(count)
         if spent is not None:
             spent.frames += count
-    found = {name: scorer.summary() for name, scorer in run.scorers.items()}
     if scorers is not None:
         scorers.update(run.scorers)
-    if unfinished is not None:
-        unfinished.remove()
     if spent is not None:
         spent.seconds += time.perf_counter() - start
         spent.engines += run.engine_seconds
+    found = summaries(run.scorers, dataset)
+    if unfinished is not None:
+        unfinished.remove()
+    return found
+
+
+def count_part(
+    predictors: Mapping[str, Predictor],
+    dataset: EvaluationSet,
+    positions: range,
+    watch: Watch | None = None,
+    *,
+    agreements: Agreements | None = None,
+    advance: Callable[[int], None] = lambda frames: None,
+) -> dict[str, State]:
+    """Count the predictions in a part of a set, as `evaluate` does in all of it.
+
+    Args:
+        predictors: predictors by name.
+        dataset: whole set.
+        positions: positions of the part's frames, see `parts.cut`.
+        watch: observer that receives the frames and the predictions.
+        agreements: counts each predictor's agreement.
+        advance: called with the number of frames done after each batch.
+
+    Returns:
+        State of each scorer by its predictor's name, and of the watch and the agreements by `WATCH`
+        and `AGREEMENTS`.
+
+    Raises:
+        LzuError: as in `evaluate`; or a scorer has no state at the part's end.
+    """
+    run = _Run(predictors, dataset, watch, None, agreements, positions)
+    for count in run.batches():
+        advance(count)
+    states = run.states()
+    if states is None:
+        raise LzuError(
+            f"{dataset.name} cannot be split behind frame {positions.stop}: its scorer's counts "
+            "are not complete there; leave out --workers and --scheduler"
+        )
+    return states
+
+
+def summaries(scorers: Mapping[str, Scorer], dataset: EvaluationSet) -> dict[str, dict[str, float]]:
+    """Return the metrics of scorers that counted all frames, by name.
+
+    Raises:
+        LzuError: see `check_numbers`.
+    """
+    found = {name: scorer.summary() for name, scorer in scorers.items()}
     check_numbers(found, dataset)
     return found
 
@@ -158,8 +206,10 @@ class _Run:
         watch: Watch | None,
         unfinished: Unfinished | None,
         agreements: Agreements | None = None,
+        positions: range | None = None,
     ) -> None:
         self.predictors, self.dataset, self.watch = predictors, dataset, watch
+        self.positions = positions
         self.agreements = agreements
         self.recipe = next(iter(predictors.values())).recipe
         check_classes(dataset, self.recipe)
@@ -186,7 +236,7 @@ class _Run:
 
     def batches(self) -> Iterator[int]:
         """Predict and count batch by batch, and yield the number of frames of each."""
-        samples = self.dataset.samples(self.done) if self.done else self.dataset.samples()
+        samples = self._samples()
         sequence: int | str | None = None
         with (
             closing(prefetch(batches(samples, self.recipe.batch), AHEAD)) as coming,
@@ -210,6 +260,18 @@ class _Run:
                     with suppress(Exception):  # report the original error, not one of writing
                         self._keep(now=True)
                 raise
+
+    def _samples(self) -> Iterator[Sample]:
+        """Return the samples that are not counted yet."""
+        if self.positions is not None:
+            return islice(self.dataset.samples(self.positions.start), len(self.positions))
+        return self.dataset.samples(self.done) if self.done else self.dataset.samples()
+
+    def states(self) -> dict[str, State] | None:
+        """Return the state of every counter; None if one of them has none now."""
+        states = {name: counter.state() for name, counter in self._counters.items()}
+        whole = {name: state for name, state in states.items() if state is not None}
+        return whole if len(whole) == len(states) else None
 
     @property
     def _counters(self) -> Mapping[str, Scorer | Watch | Agreements]:
@@ -306,10 +368,9 @@ class _Run:
         self._wait()
         if not self.whole:
             return
-        states = {name: counter.state() for name, counter in self._counters.items()}
-        whole = {name: state for name, state in states.items() if state is not None}
-        if len(whole) == len(states):
-            self.unfinished.write(self.done, whole)
+        states = self.states()
+        if states is not None:
+            self.unfinished.write(self.done, states)
 
 
 def check_classes(dataset: EvaluationSet, recipe: Recipe) -> None:

@@ -24,6 +24,29 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def packed(states: Mapping[str, State]) -> State:
+    """Return the arrays of several counters' states by unique names, for one file."""
+    return {
+        f"{place}.{field}": array
+        for place, state in enumerate(states.values())
+        for field, array in state.items()
+    }
+
+
+def unpacked(file: Mapping[str, Any], names: Sequence[str]) -> dict[str, State]:
+    """Return the states by counter that `packed` joined; `names` are the counters' in order.
+
+    Raises:
+        ValueError, IndexError: the arrays belong to other counters.
+    """
+    states: dict[str, State] = {name: {} for name in names}
+    for entry, values in file.items():
+        place, dot, field = entry.partition(".")
+        if dot:
+            states[names[int(place)]][field] = values
+    return states
+
+
 class Unfinished:
     """File of an unfinished evaluation: the number of frames done, and the counts so far."""
 
@@ -45,13 +68,8 @@ class Unfinished:
             file = read_npz(self.path)
             if str(file["key"]) != self.key or file["names"].tolist() != list(names):
                 return 0, {}
-            states: dict[str, State] = {name: {} for name in names}
-            for entry, values in file.items():
-                place, dot, field = entry.partition(".")
-                if dot:
-                    states[names[int(place)]][field] = values
             done = int(file["done"])
-            return (done, states) if done > 0 else (0, {})
+            return (done, unpacked(file, names)) if done > 0 else (0, {})
         except (LzuError, ValueError, TypeError, KeyError, IndexError):
             return 0, {}  # there is no file, or it was cut off
 
@@ -61,13 +79,8 @@ class Unfinished:
         Raises:
             LzuError: the file cannot be written.
         """
-        names = list(states)
-        arrays: dict[str, Any] = {
-            f"{names.index(name)}.{field}": array
-            for name, state in states.items()
-            for field, array in state.items()
-        }
-        arrays |= {"key": np.array(self.key), "names": np.array(names), "done": np.array(done)}
+        arrays: dict[str, Any] = packed(states)
+        arrays |= {"key": np.array(self.key), "names": np.array([*states]), "done": np.array(done)}
         with readable_os_errors(f"the unfinished evaluation {self.path}"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.path) as new, new.open("wb") as stream:

@@ -16,18 +16,24 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.manifest.comparison import Agreement
 from lzu_export.recipes import Recipe
+from lzu_export.support.exact_sums import ExactSums
 from lzu_export.tasks.registry import find_task
 
 STEP, LARGEST = 0.001, 2.0
 """Width of the bins of the histogram of score ratios, and the ratio of its last bin's middle, in
 which larger ratios count."""
 BINS = round(LARGEST / STEP) + 1
+FIGURES = 4
+"""Number of sums besides the histogram: the numbers in `Sums`."""
 SPREAD = (0.05, 0.95)
 """Shares of the matched scores below the ends of `Agreement.spread`."""
 
 
 class Tally:
-    """Adds up the agreement of one engine with a reference over frames."""
+    """Adds up the agreement of one engine with a reference over frames.
+
+    Sums are exact, so that frames may be counted in any order and in parts.
+    """
 
     def __init__(self, task: str) -> None:
         """Start with nothing counted.
@@ -36,8 +42,7 @@ class Tally:
             LzuError: there is no such task.
         """
         self._task = find_task(task)
-        self._sums = np.zeros(4)
-        self._ratios = np.zeros(BINS)
+        self._sums = ExactSums(FIGURES + BINS)
 
     def add(self, mine: Any, theirs: Any, weight: float = 1.0) -> None:
         """Count one frame's predictions.
@@ -49,15 +54,16 @@ class Tally:
         """
         own, partnered, everything, count, ratios = self._task.agreement(mine, theirs)
         own, everything = (partnered + weight * (each - partnered) for each in (own, everything))
-        self._sums += np.array((own, partnered, everything, count))
+        self._sums.add(range(FIGURES), map(float, (own, partnered, everything, count)))
         values = np.nan_to_num(1 + weight * (ratios[0] - 1)).clip(0, LARGEST)
-        places = np.rint(values / STEP).astype(np.int64)
-        self._ratios += np.bincount(places, weights=ratios[1], minlength=BINS)
+        places = FIGURES + np.rint(values / STEP).astype(np.int64)
+        self._sums.add(places.tolist(), ratios[1].tolist())
 
     def result(self) -> Agreement:
         """Return the agreement over all counted frames."""
         compared = self._task.compared
-        own, partnered, everything, count = self._sums.tolist()
+        sums = self._sums.values()
+        own, partnered, everything, count = sums[:FIGURES].tolist()
         if not count:  # the reference finds nothing, so there is nothing to compare
             return Agreement(scores=1.0, matched=1.0, count=0, compared=compared)
         return Agreement(
@@ -65,25 +71,28 @@ class Tally:
             matched=partnered / everything if everything else 0.0,
             count=int(count),
             compared=compared,
-            spread=self._spread(),
+            spread=_spread(sums[FIGURES:]),
         )
 
-    def _spread(self) -> tuple[float, float] | None:
-        """Return the ratios between which the matched scores are, see `Agreement.spread`."""
-        below = np.cumsum(self._ratios)
-        if not below[-1]:
-            return None
-        low, high = (int(np.searchsorted(below, share * below[-1])) for share in SPREAD)
-        return round(low * STEP, 3), round(high * STEP, 3)
+    def state(self) -> NDArray[np.str_]:
+        """Return the sums so far, for `merge`."""
+        return self._sums.state()
 
-    def state(self) -> NDArray[np.float64]:
-        """Return the sums so far, for `restore`."""
-        return np.concatenate([self._sums, self._ratios])
+    def merge(self, state: NDArray[np.str_]) -> None:
+        """Add the sums over other frames, that `state` returned; their order does not matter."""
+        self._sums.merge(state)
 
-    def restore(self, state: NDArray[np.float64]) -> None:
-        """Continue from the sums that `state` returned."""
-        whole = np.array(state, np.float64).reshape(len(self._sums) + len(self._ratios))
-        self._sums, self._ratios = np.split(whole, [len(self._sums)])
+
+def _spread(ratios: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the ratios between which the matched scores are, see `Agreement.spread`.
+
+    `ratios` is the histogram of score ratios (BINS,), weighted by scores.
+    """
+    below = np.cumsum(ratios)
+    if not below[-1]:
+        return None
+    low, high = (int(np.searchsorted(below, share * below[-1])) for share in SPREAD)
+    return round(low * STEP, 3), round(high * STEP, 3)
 
 
 class Agreements:
@@ -113,10 +122,12 @@ class Agreements:
         """Return the sums so far of each predictor, by its index."""
         return {str(i): tally.state() for i, tally in enumerate(self._tallies.values())}
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from the sums that `state` returned."""
+    def merge(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Add the sums over other frames, that `state` returned; their order does not matter."""
         for i, tally in enumerate(self._tallies.values()):
-            tally.restore(state[str(i)])
+            tally.merge(state[str(i)])
+
+    restore = merge
 
     def result(self) -> dict[str, Agreement]:
         """Return the agreement of each predictor by name."""

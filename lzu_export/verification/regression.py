@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field, ValidationError
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.errors import LzuError, readable_os_errors
-from lzu_export.evaluation.content import Content, Watched
+from lzu_export.evaluation.content import DEFINITION, Content, Watched
 from lzu_export.evaluation.datasets import EvaluationSet, Scorer
 from lzu_export.evaluation.evaluate import batches, evaluate
 from lzu_export.evaluation.resampling import difference, resampled_first
@@ -167,7 +167,8 @@ def measure_state(
         with report.steps(f"accuracy on {dataset.name}", len(dataset)) as advance:
             scored = {**opened.as_shipped, **opened.emulated}
             agreements = against_fp32(manifest.recipe, list(scored))
-            watched = Watched(dataset)
+            before = then.accuracy if then is not None else None
+            watched = Watched(dataset, before.content.definition if before else DEFINITION)
             scorers: dict[str, Scorer] = {}
             scores = evaluate(scored, watched, advance, agreements=agreements, scorers=scorers)
         accuracy = AccuracyState(

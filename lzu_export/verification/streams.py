@@ -102,6 +102,45 @@ def _pair(costs: Array, left: list[NDArray[np.bool_]]) -> tuple[NDArray[np.intp]
     return rows, columns
 
 
+class ComparedStreams:
+    """Comparison of an engine with PyTorch over the frames of an evaluation, in order."""
+
+    def __init__(self, engine: str) -> None:
+        """Start with no frames; `engine` is the engine's name."""
+        self._engine = engine
+        self._gaps: list[Gap] = []
+        self._parted: list[bool] = []
+
+    def add(self, gap: Gap, *, parted: bool) -> None:
+        """Add a frame: its difference at PyTorch's boxes, and whether its own boxes part it."""
+        self._gaps.append(gap)
+        self._parted.append(parted)
+
+    def state(self) -> State:
+        """Return the frames so far, for `merge`."""
+        return {
+            "gaps": np.array(self._gaps).reshape(-1, 3),
+            "parted": np.array(self._parted, bool),
+        }
+
+    def merge(self, state: State) -> None:
+        """Add the frames that come next, whose `state` is given."""
+        rows = state["gaps"].tolist()
+        self._gaps += [Gap(boxes, scores, int(alone)) for boxes, scores, alone in rows]
+        self._parted += state["parted"].tolist()
+
+    def result(self) -> Stream:
+        """Return the result of the comparison."""
+        return Stream(
+            engine=self._engine,
+            frames=len(self._gaps),
+            boxes=max((gap.boxes for gap in self._gaps), default=0.0),
+            scores=max((gap.scores for gap in self._gaps), default=0.0),
+            unequal=tuple(i for i, gap in enumerate(self._gaps, start=1) if not gap.equal),
+            parted=tuple(i for i, parted in enumerate(self._parted, start=1) if parted),
+        )
+
+
 class StreamWatch:
     """Compares PyTorch and an engine during an evaluation in which each uses its own detections.
 
@@ -132,8 +171,7 @@ class StreamWatch:
         ]
         self._same: list[Detections] = []
         self._unsure: list[list[Detections]] = []
-        self._gaps: list[Gap] = []
-        self._free: list[bool] = []
+        self.compared = ComparedStreams(self._engine)
 
     def before(self, camera_frames: Sequence[CameraFrame]) -> None:
         """Run the engine on the frames that PyTorch is about to get, with PyTorch's boxes."""
@@ -149,28 +187,17 @@ class StreamWatch:
         for mine, own, reference, *unsure in zip(
             self._same, free, theirs, *self._unsure, strict=True
         ):
-            self._gaps.append(gap_of(mine, reference, settings, unsure))
-            self._free.append(gap_of(own, reference, settings).equal)
+            gap = gap_of(mine, reference, settings, unsure)
+            self.compared.add(gap, parted=not gap_of(own, reference, settings).equal)
 
     def state(self) -> State:
         """Return the comparison so far, for `restore`."""
-        return {"gaps": np.array(self._gaps).reshape(-1, 3), "free": np.array(self._free, bool)}
+        return self.compared.state()
 
     def restore(self, state: State) -> None:
         """Continue from the comparison that `state` returned."""
-        rows = state["gaps"].tolist()
-        self._gaps = [Gap(boxes, scores, int(alone)) for boxes, scores, alone in rows]
-        self._free = state["free"].tolist()
+        self.compared.merge(state)
 
     def result(self) -> Stream:
         """Return the result of the comparison."""
-        unequal = [i for i, gap in enumerate(self._gaps, start=1) if not gap.equal]
-        parted = [i for i, equal in enumerate(self._free, start=1) if not equal]
-        return Stream(
-            engine=self._engine,
-            frames=len(self._gaps),
-            boxes=max((gap.boxes for gap in self._gaps), default=0.0),
-            scores=max((gap.scores for gap in self._gaps), default=0.0),
-            unequal=tuple(unequal),
-            parted=tuple(parted),
-        )
+        return self.compared.result()

@@ -39,6 +39,28 @@ def test_neither_pieces_nor_their_order_matter(arrays: list[np.ndarray], random:
 
 
 @settings(deadline=None)
+@given(st.lists(st.lists(values, max_size=3), max_size=4), st.randoms())
+def test_histograms_merge_to_that_of_all_values(
+    parts: list[list[np.ndarray]], random: object
+) -> None:
+    """In any order, also of parts with nothing or zeros alone, and after they were stored."""
+    whole = counted(*(array for part in parts for array in part))
+    random.shuffle(parts)  # type: ignore[attr-defined]
+    merged = Histogram()
+    for part in parts:
+        merged.merge(Histogram.of(counted(*part).state()))
+    assert same(merged, whole)
+
+
+def test_histograms_that_only_saw_values_merge_too() -> None:
+    first, second = Histogram(), Histogram()
+    first.see(np.array([1.0, -3.0]))
+    second.see(np.array([2.0]))
+    second.merge(Histogram.of(first.state()))
+    assert (second.largest, second.limit, second.total) == (3.0, 0.0, 0)
+
+
+@settings(deadline=None)
 @given(values)
 def test_every_value_is_in_its_bin(array: np.ndarray) -> None:
     """As numpy.histogram counts in float64; zeros apart."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from lzu_export.evaluation.content import Content, Watched
+from lzu_export.evaluation.content import DEFINITION, Content, Watched
 from lzu_export.evaluation.datasets import Sample, Scorer
 from lzu_export.runtime.predictor import CameraFrame
 
@@ -81,3 +81,34 @@ def test_frames_and_cameras_are_told_apart() -> None:
     assert first.difference(content([None, None], grey=101)) == "frames"
     assert (first.mean, first.deviation) == (100.5, 0.5)
     assert first.difference(content([None, None], camera=np.eye(3))) == "truth"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_contents_of_parts_merge_to_that_of_the_whole(cut: int) -> None:
+    truths = [np.full(2, i) for i in range(3)]
+    parts = [Watched(Few(truths[:cut])), Watched(Few(truths[cut:], grey=100 + cut))]
+    for part in parts:
+        assert len(list(part.samples())) == len(part)
+    merged = Watched(Few(truths))
+    for part in parts:
+        merged.merge(part.state())
+    assert merged.content() == content(truths)
+    assert merged.content().definition == DEFINITION
+
+
+def test_records_of_the_first_definition_still_compare() -> None:
+    """Its hash is of all frames together, and its record has no field `definition`."""
+
+    def first(truths: list[Any]) -> Content:
+        watched = Watched(Few(truths), definition=1)
+        assert list(watched.samples())
+        return watched.content()
+
+    stored = first(["a", "b"]).model_dump(exclude={"definition"})
+    then = Content.model_validate(stored)
+    assert then.truth == "22bbd2e0c3bf10d4124a822cf198e9e0ccfb45396cafce2d2a50299c36799ec4"
+    assert then.frames == "fb41fa8ed9cca7f30d8fea9fe694a20fb10f7f5c3882c9aa66cfe77403691061"
+    assert first(["a", "b"]).difference(then) == ""
+    assert first(["a", "c"]).difference(then) == "truth"
+    assert content(["a", "c"]).difference(then) == "", "only what both have is compared"
+    assert content(["a", "b"]).truth != then.truth

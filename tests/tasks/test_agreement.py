@@ -1,9 +1,12 @@
 """How sure an engine is of what a reference finds: partners, ratios, and what never passes."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
@@ -174,3 +177,31 @@ def test_what_is_not_found_on_a_faint_frame_counts_less() -> None:
     # 0.9 is found; of the other 0.9 half counts.
     assert tally.result().matched == pytest.approx(0.9 / 1.35)
     assert tally.result().scores == pytest.approx(1.0)
+
+
+@settings(max_examples=8)
+@given(
+    st.lists(st.tuples(st.integers(0, 99), st.floats(0.25, 1.5, width=32)), max_size=9),
+    st.integers(1, 4),
+    st.randoms(),
+)
+def test_agreement_in_parts_and_any_order_is_that_of_the_whole(
+    frames: list[tuple[int, float]], parts: int, random: Any
+) -> None:
+    """To the bit, although scores are no round numbers."""
+    shown = []
+    for seed, factor in frames:
+        scores = np.random.default_rng(seed).random(3).astype(np.float32)
+        shown.append((found(scores=scores * np.float32(factor)), found(scores=scores)))
+    whole = Tally("det")
+    for mine, theirs in shown:
+        whole.add(mine, theirs)
+    random.shuffle(shown)
+    merged = Tally("det")
+    for i in range(parts):
+        part = Tally("det")
+        for mine, theirs in shown[i::parts]:
+            part.add(mine, theirs)
+        merged.merge(part.state())
+    assert merged.state().tolist() == whole.state().tolist()
+    assert merged.result() == whole.result()

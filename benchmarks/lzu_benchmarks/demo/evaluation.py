@@ -10,6 +10,7 @@ from lzu_benchmarks.demo.dataset import DemoDataset, annotate, image_entry, open
 from lzu_benchmarks.scenes import CLASSES, LABELS, Frame
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import EvaluationSet, Sample, Scorer
+from lzu_export.evaluation.layouts.choose import lengths
 from lzu_export.evaluation.layouts.find import open_path
 from lzu_export.evaluation.metrics.nuscenes import NDS_STAR_FORMULA
 from lzu_export.evaluation.metrics.nuscenes_objects import CameraBoxes, camera_objects
@@ -104,6 +105,11 @@ class DemoSet:
     def sequences(self) -> int:
         """Number of sequences."""
         return len({sequence for sequence, _ in self._dataset.keys})
+
+    @property
+    def sequence_lengths(self) -> list[int]:
+        """Number of frames of each sequence, in order."""
+        return lengths(sequence for sequence, _ in self._dataset.keys)
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
         """Yield frames with the task's truth, rendered in order, from index `start` on."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import Sample
-from lzu_export.evaluation.layouts.choose import evenly, whole_sequences
+from lzu_export.evaluation.layouts.choose import evenly, lengths, whole_sequences
 from lzu_export.evaluation.layouts.find import Layout
 from lzu_export.evaluation.metrics.coco import COCO_AREAS
 from lzu_export.evaluation.metrics.scorers import BoxScorer, BoxTruth
@@ -87,6 +87,11 @@ class CocoSet:
     def sequences(self) -> int:
         """Number of sequences that the images belong to."""
         return len({sequence for _, sequence in self._images})
+
+    @property
+    def sequence_lengths(self) -> list[int]:
+        """Number of images of each sequence, in order."""
+        return lengths(sequence for _, sequence in self._images)
 
     def samples(self, start: int = 0) -> Iterator[Sample]:
         """Yield images with their annotations, from position `start` on."""

@@ -1,6 +1,6 @@
 """Choose some of many items, evenly spread or in whole sequences."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -38,3 +38,8 @@ def whole_sequences(
         if len(chosen) <= most:
             return chosen
     return groups[0][:most]
+
+
+def lengths(sequences: Iterable[Any]) -> list[int]:
+    """Return the number of items of each sequence, from the sequence of each item in order."""
+    return [len(list(group)) for _, group in groupby(sequences)]

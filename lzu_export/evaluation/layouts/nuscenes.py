@@ -117,6 +117,8 @@ class NuScenesSet:
 
     metric = "NDS"
     note = NDS_FORMULA
+    frames_together = len(CAMERAS)
+    """Number of consecutive frames that are scored as one sample."""
 
     def __init__(self, path: Path, frames: int | None, recipe: Det3dRecipe | None = None) -> None:
         """Read the tables, and choose as many whole samples of the split as `frames` allow, evenly.

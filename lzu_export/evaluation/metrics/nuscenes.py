@@ -118,7 +118,7 @@ class NuScenesEvaluation:
                 are more than MAX_BOXES detections.
         """
         if sample_id in self._names:
-            raise LzuError(f"sample {sample_id} was added before; add every sample once")
+            raise _twice(sample_id)
         self._check(truth, f"truth of sample {sample_id}")
         self._check(found, f"detections of sample {sample_id}")
         score = np.asarray(scores, np.float64)
@@ -159,16 +159,27 @@ class NuScenesEvaluation:
             found |= {f"{label} {name}": column for name, column in columns._asdict().items()}
         return found
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from the counts of another evaluation; the samples themselves are not kept."""
-        self._names = set(state["samples"].tolist())
-        self.sequence_ids = state["sequences"].tolist()
-        self._positives = list(state["positives"])
-        self._matches = [
-            [Matches(*(state[f"{label} {name}"] for name in Matches._fields))]
-            for label in range(len(self.classes))
-        ]
+    def merge(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Count what another evaluation matched in samples that come next, see `state`.
+
+        Both may have samples of the same sequences. The samples themselves are not kept.
+
+        Raises:
+            LzuError: a sample was added before.
+        """
+        samples = set(state["samples"].tolist())
+        if twice := samples & self._names:
+            raise _twice(min(twice, key=str))
+        self._names |= samples
+        places = np.array([self._place(each) for each in state["sequences"].tolist()], np.int64)
+        for place, positives in zip(places.tolist(), state["positives"], strict=True):
+            self._positives[place] = self._positives[place] + positives
+        for label, parts in enumerate(self._matches):
+            more = Matches(*(state[f"{label} {name}"] for name in Matches._fields))
+            parts.append(more._replace(sequences=places[more.sequences]))
         self._sorted, self.keep = None, False
+
+    restore = merge
 
     def within(self, near: float, far: float) -> "NuScenesEvaluation":
         """Return an evaluation of only the truth and detections within [near, far) metres."""
@@ -253,12 +264,16 @@ class NuScenesEvaluation:
                 "to places in the table of classes"
             )
 
+    def _place(self, sequence: Hashable) -> int:
+        """Return a sequence's index in `sequence_ids`, to which it is added if it is new."""
+        if sequence not in self.sequence_ids:
+            self.sequence_ids.append(sequence)
+            self._positives.append(np.zeros(len(self.classes), np.int64))
+        return self.sequence_ids.index(sequence)
+
     def _match(self, sample: _Sample) -> None:
         """Match a sample's detections, and count its boxes to find."""
-        if sample.sequence not in self.sequence_ids:
-            self.sequence_ids.append(sample.sequence)
-            self._positives.append(np.zeros(len(self.classes), np.int64))
-        place = self.sequence_ids.index(sample.sequence)
+        place = self._place(sample.sequence)
         reach = np.array([rule.reach for rule in self.classes])
         real = distance_of(sample.truth) < reach[sample.truth.labels]
         seen = distance_of(sample.found) < reach[sample.found.labels]
@@ -313,6 +328,10 @@ class NuScenesEvaluation:
             if not rule.moves:
                 errors[label, ERRORS.index("AVE") :] = np.nan
         return ap, errors
+
+
+def _twice(sample: Hashable) -> LzuError:
+    return LzuError(f"sample {sample} was added before; add every sample once")
 
 
 def bootstrap_difference(

@@ -138,9 +138,12 @@ class RigScorer:
         """Return the matches; None between the cameras of a sample."""
         return None if self._cameras else self._evaluation.state()
 
-    def restore(self, state: State) -> None:
-        """Continue from the matches of another scorer."""
-        self._evaluation.restore(state)
+    def merge(self, state: State) -> None:
+        """Count what another scorer matched in the samples that come next."""
+        assert not self._cameras, "parts of a set end with a sample's last camera"
+        self._evaluation.merge(state)
+
+    restore = merge
 
 
 def attribute_number(name: str) -> int:

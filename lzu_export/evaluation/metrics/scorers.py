@@ -2,7 +2,8 @@
 
 Memory grows with objects and detections, not with pixels: 24 bytes per detected box, 56 per
 annotated one, and some 200 MB for COCO's matches; label maps are counted and discarded. `state` and
-`restore` let a scorer continue after an interruption.
+`restore` let a scorer continue after an interruption. `merge` adds the counts of a scorer of the
+frames that come next, with the same results, to the bit, as one scorer of all frames.
 """
 
 from collections.abc import Hashable, Mapping
@@ -86,10 +87,11 @@ class _Rows:
         rows = np.concatenate([*self._joined, *self.last])
         return {name: rows, f"{name} an image": np.array(self._counts, int)}
 
-    def restore(self, state: Mapping[str, NDArray[Any]], name: str) -> None:
-        self._counts = state[f"{name} an image"].tolist()
-        self._joined = [self.nothing]
-        self.last = np.split(state[name], np.cumsum(self._counts)[:-1])
+    def merge(self, state: Mapping[str, NDArray[Any]], name: str) -> None:
+        """Add the rows of further images, that `state` returned."""
+        counts = state[f"{name} an image"]
+        self._counts += counts.tolist()
+        self.last += np.split(state[name], np.cumsum(counts))[:-1]
 
 
 class BoxScorer:
@@ -140,12 +142,22 @@ class BoxScorer:
         self._match()
         if self._evaluation is None:
             return []
-        return [self._sequences[image] for image in self._evaluation.image_ids]
+        return [self._sequences[image] for image in self._in_order()]
 
     def resampled(self, places: NDArray[np.int64]) -> float:
         """Return AP of the images at these indices of `owners`."""
         assert self._evaluation is not None, "it has owners"
-        return self._evaluation.resampled(places)
+        matched = {image: place for place, image in enumerate(self._evaluation.image_ids)}
+        order = np.array([matched[image] for image in self._in_order()])
+        return self._evaluation.resampled(order[places])
+
+    def _in_order(self) -> list[int]:
+        """Return the images in an order that does not depend on when they were matched.
+
+        It is that of images that are matched as they come, `PART` at once, by their numbers.
+        """
+        starts = range(0, len(self._images), PART)
+        return [image for i in starts for image in sorted(self._images[i : i + PART])]
 
     def state(self) -> State:
         """Return the counts."""
@@ -158,13 +170,16 @@ class BoxScorer:
             **self._found.state("found"),
         }
 
-    def restore(self, state: State) -> None:
-        """Continue from the counts of another scorer."""
-        self._images = state["images"].tolist()
-        self._sequences = dict(zip(self._images, state["sequences"].tolist(), strict=True))
-        self._truth.restore(state, "truth")
-        self._found.restore(state, "found")
+    def merge(self, state: State) -> None:
+        """Count what another scorer counted over the images that come next."""
+        images = state["images"].tolist()
+        self._images += images
+        self._sequences |= zip(images, state["sequences"].tolist(), strict=True)
+        self._truth.merge(state, "truth")
+        self._found.merge(state, "found")
         self._match()
+
+    restore = merge
 
     def _match(self) -> None:
         """Match the images added since the last call, unless matching is left to the end."""
@@ -281,15 +296,16 @@ class LabelScorer:
             "counts": self._evaluation.counts,
             "sequences": np.array(self._sequences),
             "cells": np.concatenate([np.empty((2, 0), np.int64), *self._images], axis=1),
-            "cells an image": np.array([each.shape[1] for each in self._images]),
+            "cells an image": np.array([each.shape[1] for each in self._images], int),
         }
 
-    def restore(self, state: State) -> None:
-        """Continue from the counts of another scorer."""
-        self._evaluation.counts = state["counts"]
-        self._sequences = state["sequences"].tolist()
-        ends = np.cumsum(state["cells an image"])[:-1]
-        self._images = np.split(state["cells"], ends, axis=1)
+    def merge(self, state: State) -> None:
+        """Count what another scorer counted over the images that come next."""
+        self._evaluation.merge(state["counts"])
+        self._sequences += state["sequences"].tolist()
+        self._images += np.split(state["cells"], np.cumsum(state["cells an image"]), axis=1)[:-1]
+
+    restore = merge
 
 
 class SpaceScorer:
@@ -325,6 +341,8 @@ class SpaceScorer:
         """Return the matches."""
         return self._evaluation.state()
 
-    def restore(self, state: State) -> None:
-        """Continue from the matches of another scorer."""
-        self._evaluation.restore(state)
+    def merge(self, state: State) -> None:
+        """Count what another scorer matched in the frames that come next."""
+        self._evaluation.merge(state)
+
+    restore = merge

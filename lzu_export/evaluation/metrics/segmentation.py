@@ -89,6 +89,10 @@ class SegmentationEvaluation:
         for region, cells in enumerate(chosen):
             self.counts[region] += np.bincount(cells, minlength=n * (n + 1)).reshape(n, n + 1)
 
+    def merge(self, counts: Counts) -> None:
+        """Add the `counts` of another evaluation with the same classes."""
+        self.counts = self.counts + counts
+
     def summary(self) -> dict[str, float]:
         """Return mean IoU over the image and by region, see `summarise`."""
         return summarise(self.counts)

@@ -14,6 +14,7 @@ from lzu_export.evaluation.datasets import open_dataset
 from lzu_export.evaluation.layouts.nuscenes import NuScenesSet
 from lzu_export.evaluation.metrics.nuscenes_objects import NUSCENES, Objects
 from lzu_export.evaluation.metrics.rig import ATTRIBUTES, KIND, USUAL, RigScorer, racks_hold
+from lzu_export.evaluation.parts import cut
 from lzu_export.inputs.nuscenes import (
     CAMERAS,
     CATEGORIES,
@@ -139,6 +140,28 @@ def test_a_scorer_goes_on_from_its_state(root: Path) -> None:
         (first if i < 18 else second).add(sample, prediction)
         assert (first.state() is None) == (i % 6 < 5 and i < 18)
     assert second.summary() == pytest.approx(whole.summary(), nan_ok=True)
+
+
+def test_samples_in_parts_are_scored_as_the_whole(root: Path) -> None:
+    """Parts end behind a sample's last camera, and may begin within a scene."""
+    found = NuScenesSet(root, None, recipe())
+    samples = list(found.samples())
+    objects = [each.truth.objects for each in samples if each.truth.objects is not None]
+    parts = cut(found, recipe(), 3, 1)
+    assert len(parts) == 3
+    assert all(part.stop % len(CAMERAS) == 0 for part in parts)
+    whole, merged = found.scorer(), found.scorer()
+    for part in parts:
+        scorer = found.scorer()
+        for i in part:
+            prediction = seen_from(samples[i].truth.pose, objects[i // 6])
+            scorer.add(samples[i], prediction)
+            whole.add(samples[i], prediction)
+        state = scorer.state()
+        assert state is not None
+        merged.merge(state)
+    assert repr(merged.summary()) == repr(whole.summary())
+    assert merged.owners() == whole.owners()
 
 
 def test_without_attributes_their_errors_are_1(root: Path) -> None:
