@@ -92,6 +92,29 @@ def test_commands_run_with_the_lowest_releases(
         assert done.returncode == 0, (command, done.stderr)
 
 
+PARQUET_AND_SEARCH = """
+import optuna, pyarrow as pa, pyarrow.parquet as pq
+pq.write_table(pa.table({"x": [1.5, None], "name": ["a", "b"]}), "t.parquet")
+assert pq.read_table("t.parquet").to_pylist()[0] == {"x": 1.5, "name": "a"}
+study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+trial = study.ask({"x": optuna.distributions.FloatDistribution(0.0, 1.0)})
+study.tell(trial, trial.params["x"])
+assert 0 <= study.best_value <= 1
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.10", "3.13"])
+def test_jobs_run_on_a_cluster_with_the_lowest_releases(version: str, tmp_path: Path) -> None:
+    """No job is lost while a worker and the scheduler are killed; tables and search are there."""
+    programs = _environment(tmp_path, version, "cluster,parquet,search")
+    words = "-m lzu_benchmarks cluster_kills --jobs 30 --workers 2 --kills 1 --restarts 1"
+    done = _sh(str(programs / "python"), *words.split(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = _sh(str(programs / "python"), "-c", PARQUET_AND_SEARCH, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     not os.environ.get("LZU_LOWEST_TORCH"),

@@ -21,6 +21,9 @@ BRINGS: dict[str, tuple[str, ...]] = {
     "cuda12": ("cuda",),
     "pycuda": ("pycuda",),
     "tensorrt": ("tensorrt",),
+    "cluster": ("distributed",),
+    "parquet": ("pyarrow",),
+    "search": ("optuna",),
     "sahi": ("sahi",),
     "demo": ("lzu_export_demo",),
 }
