@@ -12,6 +12,7 @@ from lzu_export.cluster.workers import WorkerInfo
 from lzu_export.fleet.archives import Archived
 from lzu_export.fleet.fleet import Order
 from lzu_export.fleet.messages import BoardEngine, Look, Request, Sent, Step, Work
+from lzu_export.fleet.rows import Fleet, Row
 
 BUNDLES = ("uniform-0.5x", "fixed-0.5x")
 ENGINE = "model.fp16.trt-10.3.0-sm87.orin-8mp.engine"
@@ -193,3 +194,33 @@ def sample_order(folder: Path, *tags: str, **changes: Any) -> Order:
     )
     fields = {"timeout": 600.0, "patience": 0.0, **changes}
     return Order(request, archives, tags, **fields)
+
+
+ABSENT = "no worker has the tag thor <b> after 60 s; there are 4 workers"
+"""Sentence of a row in `sample_fleet`, which a page has to escape."""
+HOT = {"throttled": ["gpu (0) reached 95 C, its limit is 95 C"], "doubts": []}
+
+
+def sample_row(name: str, **fields: Any) -> Row:
+    """Make the row of a board."""
+    return Row(**{"board": f"orin-agx {name}", "tag": "orin-agx", "status": "done", **fields})
+
+
+def sample_fleet(folder: Path) -> Fleet:
+    """Make a report: one board is done, one was throttled, one failed, one is absent."""
+    good = {"look": sample_look(), "seconds": 812.0, "sent_bytes": 150_000_000}
+    steps = (Step(name="build fixed-0.5x fp16", status=2, sentence="out of memory", seconds=3.0),)
+    part = sample_work(steps=steps, engines=sample_work().engines[:1], latency=None, parity={})
+    hot = sample_work(latency=sample_latency(**HOT))
+    rows = (
+        sample_row("10.0.0.2", **good, work=sample_work()),
+        sample_row("10.0.0.3", **good, work=hot, stored=True),
+        sample_row("10.0.0.4", **good, work=part, status="failed", sentence="out of memory"),
+        Row(board="thor", tag="thor", status="absent", sentence=ABSENT),
+    )
+    return Fleet(
+        created="2026-12-01T01:00:00+00:00",
+        lzu_export="0.1.0",
+        request=sample_order(folder).request,
+        rows=rows,
+    )

@@ -6,36 +6,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from fleet_samples import BUNDLES, ENGINE, sample_latency, sample_look, sample_order, sample_work
+from fleet_samples import ABSENT, BUNDLES, ENGINE, sample_fleet, sample_row, sample_work
 from lzu_export.cli.tables.fleet import fleet_tables
-from lzu_export.fleet.messages import Step
 from lzu_export.fleet.page import fleet_page, verdict
-from lzu_export.fleet.rows import Fleet, Row, figures_of
-
-HOT = {"throttled": ["gpu (0) reached 95 C, its limit is 95 C"], "doubts": []}
-WRONG = "no worker has the tag thor <b> after 60 s; there are 4 workers"
-
-
-def row(name: str, **fields: Any) -> Row:
-    return Row(**{"board": f"orin-agx {name}", "tag": "orin-agx", "status": "done", **fields})
+from lzu_export.fleet.rows import Fleet, figures_of
 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
-    """One board is done, one was throttled, one failed in the middle, one is absent."""
-    good = {"look": sample_look(), "seconds": 812.0, "sent_bytes": 150_000_000}
-    steps = (Step(name="build fixed-0.5x fp16", status=2, sentence="out of memory", seconds=3.0),)
-    part = sample_work(steps=steps, engines=sample_work().engines[:1], latency=None, parity={})
-    rows = (
-        row("10.0.0.2", **good, work=sample_work()),
-        row("10.0.0.3", **good, work=sample_work(latency=sample_latency(**HOT)), stored=True),
-        row("10.0.0.4", **good, work=part, status="failed", sentence="out of memory"),
-        Row(board="thor", tag="thor", status="absent", sentence=WRONG),
-    )
-    request = sample_order(tmp_path).request
-    return Fleet(
-        created="2026-12-01T01:00:00+00:00", lzu_export="0.1.0", request=request, rows=rows
-    )
+    return sample_fleet(tmp_path)
 
 
 def test_figures_are_those_with_cuda_graph(fleet: Fleet) -> None:
@@ -56,7 +35,9 @@ def test_figures_are_those_with_cuda_graph(fleet: Fleet) -> None:
 @pytest.mark.parametrize("latency", [{}, {"engines": []}, {"engines": {"x": {"end_to_end": 3}}}])
 def test_figures_of_another_release_are_left_out(latency: Any, fleet: Fleet) -> None:
     """What this release does not understand is not shown, and nothing breaks."""
-    strange = row("x", work=sample_work(latency=latency, parity={BUNDLES[0]: [{"status": 3}]}))
+    strange = sample_row(
+        "x", work=sample_work(latency=latency, parity={BUNDLES[0]: [{"status": 3}]})
+    )
     for each in figures_of(strange, fleet.request):
         assert (each.whole, each.ratio, each.verified) == (None, None, "")
 
@@ -64,7 +45,7 @@ def test_figures_of_another_release_are_left_out(latency: Any, fleet: Fleet) -> 
 def test_an_engine_that_deviates_is_failed_whatever_its_graph_is(fleet: Fleet) -> None:
     rows = [{"precision": "fp16", "on_device": True, "status": "passed"}]
     rows += [{"precision": "fp16", "status": "failed"}]
-    off = row("x", work=sample_work(parity={BUNDLES[0]: rows}))
+    off = sample_row("x", work=sample_work(parity={BUNDLES[0]: rows}))
     assert [each.verified for each in figures_of(off, fleet.request)] == ["failed", ""]
 
 
@@ -92,7 +73,7 @@ def test_the_page_has_the_verdict_first_and_escapes(fleet: Fleet) -> None:
     assert verdict(fleet) == [
         "2 of 4 boards are done.",
         "orin-agx 10.0.0.4 failed: out of memory.",
-        f"thor is absent: {WRONG}.",
+        f"thor is absent: {ABSENT}.",
     ]
     page = fleet_page(fleet)
     assert "<b>" not in page

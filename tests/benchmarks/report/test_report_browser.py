@@ -14,6 +14,7 @@ pytest.importorskip("jinja2", reason="the report needs the extra bench")
 pytest.importorskip("matplotlib", reason="the report needs the extra bench")
 driver = pytest.importorskip("playwright.sync_api", reason="a browser is driven by playwright")
 
+from fleet_samples import sample_fleet  # noqa: E402
 from lzu_benchmarks.report.page import write_pages  # noqa: E402
 from page_samples import sample_comparison, sample_outcome  # noqa: E402
 from report_samples import parity, sample_report  # noqa: E402
@@ -139,6 +140,7 @@ def test_choices_tables_pictures_and_numbers_answer(browser: Any, report: Path) 
 def pages(folder: Path) -> list[Path]:
     """Write a page of each kind besides the report."""
     from lzu_export.bundle.run_page import Film, run_page
+    from lzu_export.fleet.page import fleet_page
     from lzu_export.preview.preview import preview_warp
     from lzu_export.quantization.report import write_report
     from lzu_export.verification.regression_page import write_regression
@@ -160,7 +162,9 @@ def pages(folder: Path) -> list[Path]:
     write_report(outcome)
     regressed, parities = folder / "regression.html", [parity("fp32", "fixed")]
     write_regression(regressed, "b", folder / "reference.json", parities, sample_comparison())
-    return [folder / "warp.html", folder / "run.html", outcome.page, regressed]
+    (folder / "fleet.html").write_text(fleet_page(sample_fleet(folder)))
+    names = ("warp.html", "run.html", "fleet.html")
+    return [*(folder / name for name in names), outcome.page, regressed]
 
 
 def test_the_other_pages_are_as_accessible_and_as_quiet(browser: Any, tmp_path: Path) -> None:
