@@ -57,6 +57,10 @@ TOOLS = {
         "--query-supported-clocks", "--format", "--lock-gpu-clocks", "--reset-gpu-clocks",
     },
     "jetson_clocks": {"--show"},
+    "dask": {
+        "--name", "--resources", "--nthreads", "--no-nanny", "--no-dashboard", "--local-directory",
+        "--worker-port", "--tls-ca-file", "--tls-cert", "--tls-key",
+    },
     "docker": {"--runtime", "--gpus"},
     "python3": {"--system-site-packages"},
     "pip": {"--extra-index-url"},

@@ -5,7 +5,16 @@ from typing import Any
 
 from lzu_export.fleet.messages import ENGINES
 from lzu_export.fleet.results import FILE
-from lzu_export.fleet.rows import NOTHING, Figures, Fleet, Row, doubts_of, figures_of, number
+from lzu_export.fleet.rows import (
+    NOTHING,
+    Figures,
+    Fleet,
+    Row,
+    doubts_of,
+    figures_of,
+    number,
+    ratio_sentences,
+)
 from lzu_export.support.look.page import Section, document, folded, lines, links, note, table
 
 PAGE = "fleet.html"
@@ -38,7 +47,11 @@ def verdict(fleet: Fleet) -> list[str]:
     done = sum(row.status == "done" for row in fleet.rows)
     first = f"{done} of {len(fleet.rows)} boards are done."
     others = [row for row in fleet.rows if row.status != "done"]
-    return [first, *(f"{row.board} {_words(row)}: {row.sentence}." for row in others)]
+    return [
+        first,
+        *ratio_sentences(fleet),
+        *(f"{row.board} {_words(row)}: {row.sentence}." for row in others),
+    ]
 
 
 def _words(row: Row) -> str:

@@ -130,6 +130,23 @@ def figures_of(row: Row, request: Request) -> Iterator[Figures]:
             )
 
 
+def ratio_sentences(fleet: Fleet) -> list[str]:
+    """Return how many times the first bundle's time each other one takes, over all boards."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in fleet.rows:
+        for each in figures_of(row, fleet.request):
+            if each.ratio is not None:
+                found.setdefault((each.bundle, each.precision), []).append(each.ratio[0])
+    first = fleet.request.bundles[0].name
+    said = []
+    for (bundle, precision), ratios in found.items():
+        low, high = (f"{value:.2f}" for value in (min(ratios), max(ratios)))
+        times = low if low == high else f"{low} to {high}"
+        where = "1 board" if len(ratios) == 1 else f"{len(ratios)} boards"
+        said.append(f"{bundle} takes {times} times as long as {first} in {precision}, on {where}.")
+    return said
+
+
 def doubts_of(work: Work) -> list[str]:
     """Return the reasons to doubt the times, as the board recorded them."""
     conditions = (work.latency or {}).get("conditions")

@@ -57,7 +57,7 @@ def test_the_table_fits_and_has_every_reason(fleet: Fleet) -> None:
     for part in (
         "orin-agx 10.0.0.2 done",
         "JetPack 6.2",
-        "812 s, stored before",
+        "tensorrt 10.3.0, 812 s, stored before",
         "thor              absent no worker has the tag thor <b> after 60 s;",
         "orin-agx 10.0.0.3 is doubtful: gpu (0) reached 95 C",
         "ratio: over uniform-0.5x on the same board.",
@@ -72,6 +72,7 @@ def test_the_table_fits_and_has_every_reason(fleet: Fleet) -> None:
 def test_the_page_has_the_verdict_first_and_escapes(fleet: Fleet) -> None:
     assert verdict(fleet) == [
         "2 of 4 boards are done.",
+        "fixed-0.5x takes 1.20 times as long as uniform-0.5x in fp16, on 2 boards.",
         "orin-agx 10.0.0.4 failed: out of memory.",
         f"thor is absent: {ABSENT}.",
     ]

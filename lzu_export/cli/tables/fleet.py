@@ -6,7 +6,16 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lzu_export.cli.tables.engines import STATUS
-from lzu_export.fleet.rows import NOTHING, Figures, Fleet, Row, doubts_of, figures_of, number
+from lzu_export.fleet.rows import (
+    NOTHING,
+    Figures,
+    Fleet,
+    Row,
+    doubts_of,
+    figures_of,
+    number,
+    ratio_sentences,
+)
 from lzu_export.support.escaping import visible
 from lzu_export.support.tables import Cell, Column, coloured, grid, notes
 
@@ -17,22 +26,29 @@ COLOURS = {"done": "green", "deviates": "red", "failed": "red", "lost": "red", "
 def fleet_tables(fleet: Fleet) -> RenderableType:
     """Return the table of boards, that of engines where there are any, and notes below."""
     boards = [Column("board"), Column("status", left=True)]
-    rows: list[list[Cell]] = [[visible(row.board), _status(row), told(row)] for row in fleet.rows]
+    rows: list[list[Cell]] = [
+        [visible(row.board), _status(row), told(row, fleet.request.target)] for row in fleet.rows
+    ]
     shown: list[RenderableType] = [grid(boards, rows, prose=True)]
     engines = list(_engine_rows(fleet))
     if engines:
         columns = [Column("engine"), *map(Column, ("build s", "MB", "ms", "engine ms", "ratio"))]
         columns += [Column("95 %", left=True), Column("PyTorch", left=True)]
-        shown += [Text(""), grid(columns, engines), notes(remarks(fleet))]
+        shown += [
+            Text(""),
+            grid(columns, engines),
+            notes([*ratio_sentences(fleet), *remarks(fleet)]),
+        ]
     return Group(*shown)
 
 
-def told(row: Row) -> str:
+def told(row: Row, target: str) -> str:
     """Return a row's sentence, or what the board is."""
     if row.sentence:
         return row.sentence
+    version = row.look.version if row.look is not None else None
     kept = ", stored before" if row.stored else ""
-    return f"{row.about}, {row.seconds:.0f} s{kept}"
+    return f"{row.about}, {target} {version}, {row.seconds:.0f} s{kept}"
 
 
 def remarks(fleet: Fleet) -> list[str]:
