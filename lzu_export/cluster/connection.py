@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import re
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,8 @@ TIMEOUT = 10.0
 """Seconds within which a scheduler must answer."""
 LOWEST = (2025, 4)
 """Lowest release of scheduler and workers; from there on any works with any other."""
+GRACE = 2.0
+"""Further seconds for what Dask does before and after it connects."""
 NOISY = ("distributed", "dask", "tornado", "bokeh", "asyncio")
 """Loggers and modules of Dask and of what it is made of."""
 
@@ -75,23 +80,14 @@ def connect(scheduler: str, security: "Security | None", timeout: float = TIMEOU
     Raises:
         LzuError: the address is none, nobody answers there, or its release of Dask is too old.
     """
-    from distributed import Client
-
     try:
-        client = Client(
-            scheduler,
-            timeout=timeout,
-            security=security,
-            set_as_default=False,
-            direct_to_workers=False,
-            name="lzu-export",
-        )
+        client = _in_time(lambda: _client(scheduler, security, timeout), timeout + GRACE)
     except (OSError, asyncio.TimeoutError) as error:
         raise LzuError(
             f"no scheduler answers at {scheduler} within {timeout:g} s; check the address, that "
             "`dask scheduler` runs there, and that both use TLS (tls://) or neither does"
         ) from error
-    except (ValueError, TypeError, RuntimeError, ImportError) as error:
+    except Exception as error:  # of an odd address, or of what something else answers there
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LzuError(
             f"{scheduler} cannot be used as a scheduler ({reason}); give an address such as "
@@ -105,10 +101,45 @@ def connect(scheduler: str, security: "Security | None", timeout: float = TIMEOU
     return client
 
 
+def _client(scheduler: str, security: "Security | None", timeout: float) -> "Client":
+    from distributed import Client
+
+    return Client(
+        scheduler,
+        timeout=timeout,
+        security=security,
+        set_as_default=False,
+        direct_to_workers=False,
+        name="lzu-export",
+    )
+
+
+def _in_time(make: "Callable[[], Client]", seconds: float) -> "Client":
+    """Return what a function makes; Dask itself waits for ever on a port that never speaks.
+
+    Raises:
+        TimeoutError: it takes longer; its thread is left to itself.
+    """
+    made: Future[Client] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return made.result(seconds)
+    except FutureTimeout as error:
+        raise TimeoutError from error
+
+
 def _check_release(client: "Client", scheduler: str) -> None:
     """Refuse a scheduler whose tasks have another form."""
-    versions: Any = client.get_versions()
-    if predicate := too_old(versions["scheduler"]["packages"]["distributed"]):
+    scheduler_rpc: Any = client.scheduler
+    versions: Any = client.sync(scheduler_rpc.versions)
+    if predicate := too_old(versions["packages"]["distributed"]):
         raise LzuError(f"the scheduler at {scheduler} {predicate}")
 
 

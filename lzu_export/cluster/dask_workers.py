@@ -109,9 +109,9 @@ class DaskWorkers:
 
     async def _attend(self, job: Job, request: str, where: str | None) -> Answer:
         """Submit a job and wait for its answer."""
-        from distributed import CancelledError
-        from distributed.scheduler import KilledWorker
+        from distributed import CancelledError, KilledWorker
 
+        future = None
         try:
             future = self._submit(
                 eval,
@@ -124,8 +124,12 @@ class DaskWorkers:
             answer: Answer = await future
         except KilledWorker as error:
             raise WorkerDied(error.allowed_failures + 1) from error
-        except (CancelledError, OSError) as error:
+        except CancelledError as error:
             raise ConnectionLost from error
+        except (OSError, RuntimeError) as error:
+            if future is not None and future.status == "error":
+                raise  # of the worker, such as a full disk
+            raise ConnectionLost from error  # of the connection, or its client is closed
         return answer
 
     def _files(self, job: Job, where: str | None) -> "dict[str, bytes | DaskFuture[bytes]]":
@@ -137,7 +141,7 @@ class DaskWorkers:
         files: dict[str, bytes | DaskFuture[bytes]] = dict(job.files)
         for name, digest in job.digests.items():
             key = f"lzu-file-{digest}-{self._run}" + (f"-{where}" if where else "")
-            if key not in self._contents or self._contents[key].cancelled():
+            if key not in self._contents or self._contents[key].status in ("cancelled", "error"):
                 self._contents[key] = self._submit(bytes, job.files[name], key=key, workers=where)
             files[name] = self._contents[key]
         return files
