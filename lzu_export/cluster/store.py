@@ -95,5 +95,15 @@ class Store:
             data = vars(outcome) | {"files": sorted(outcome.files)}
             write_text(self._json(outcome.key), json.dumps(data))
 
+    def forget(self, job: Job) -> None:
+        """Remove what is kept of a job, so that it runs again.
+
+        Raises:
+            LzuError: the folder cannot be written.
+        """
+        with readable_os_errors(str(self.folder)):
+            self._json(job.key).unlink(missing_ok=True)
+            clear(self.folder / job.key)
+
     def _json(self, key: str) -> Path:
         return self.folder / f"{key}.json"

@@ -58,8 +58,8 @@ def compare_bundles(
         for (bundle, key), name in names.items():
             session = bundle.session(*key.split("/"))
             predictor = stack.enter_context(bundle.predictor(session))
-            subjects[name] = _subject(predictor, bundle.batches())
-        timings = take_turns(subjects, _plan(subjects))
+            subjects[name] = subject_of(predictor, bundle.batches())
+        timings = take_turns(subjects, plan_for(subjects))
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     timed = tuple(dict.fromkeys(bundle.folder.name for bundle, _ in names))
     found = {}
@@ -101,7 +101,8 @@ def base_of(bundle: Bundle, bundles: Sequence[Bundle]) -> Bundle | None:
     return None
 
 
-def _subject(predictor: Predictor, batches: Sequence[Sequence[CameraFrame]]) -> Subject:
+def subject_of(predictor: Predictor, batches: Sequence[Sequence[CameraFrame]]) -> Subject:
+    """Make the subject that runs a predictor on batches in turn, frame to prediction."""
     numbers = count()
 
     def feed(_: int) -> Sequence[CameraFrame]:
@@ -113,7 +114,7 @@ def _subject(predictor: Predictor, batches: Sequence[Sequence[CameraFrame]]) -> 
     return Subject({"all": predictor.run}, feed)
 
 
-def _plan(subjects: Mapping[str, Subject]) -> Plan:
+def plan_for(subjects: Mapping[str, Subject]) -> Plan:
     """Return a plan of as many rounds as there is time for."""
     pilot = Plan(queries=1, block=1, settle=0, warmup_queries=1, warmup_seconds=0.0)
     spent = sum(each.totals[0] for each in take_turns(subjects, pilot).values()) / 1e9

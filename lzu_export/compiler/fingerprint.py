@@ -5,6 +5,7 @@ import json
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import lzu_calibration
 from lzu_export.evaluation.datasets import GROUP as DATASETS_GROUP
@@ -23,8 +24,21 @@ def fingerprint(recipe: Recipe) -> str:
     """Return the hash of all that a bundle depends on: recipe, weights, saliency, annotations,
     calibration, code, packages, targets.
     """
-    dataset = recipe.evaluation.dataset
     inputs = {
+        **contents(recipe),
+        "source": source_digest(),
+        "versions": versions(PACKAGES),
+        "targets": {name: find(name).version() for name in recipe.targets},
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def contents(recipe: Recipe) -> dict[str, Any]:
+    """Return the part of a fingerprint that does not depend on the exporting machine's software:
+    the recipe without paths, and the hashes of the files that it names.
+    """
+    dataset = recipe.evaluation.dataset
+    return {
         "evaluation": _evaluation_digest(dataset) if dataset else None,
         "recipe": json.loads(
             recipe.model_dump_json(exclude={"checkpoint": True, "warp": {"saliency", "knots"}})
@@ -33,12 +47,8 @@ def fingerprint(recipe: Recipe) -> str:
         "calibration": _calibration_digest(recipe),
         "saliency": file_digest(recipe.warp.saliency) if recipe.variant != "uniform" else None,
         "knots": file_digest(recipe.warp.knots) if recipe.variant != "uniform" else None,
-        "source": source_digest(),
         "custom_model": builder_digest(recipe),
-        "versions": versions(PACKAGES),
-        "targets": {name: find(name).version() for name in recipe.targets},
     }
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def _evaluation_digest(dataset: str) -> list[str | None]:

@@ -1,12 +1,12 @@
 """Find, read and validate recipes."""
 
+import copy
 import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from lzu_export.errors import LzuError
@@ -15,8 +15,7 @@ from lzu_export.recipes.postprocessing import KINDS
 from lzu_export.recipes.schema import Recipe, Window, recipe_class
 from lzu_export.recipes.tasks import TASKS
 from lzu_export.support.demonstration import demonstration_file
-from lzu_export.support.files import read_bytes
-from lzu_export.support.files.yaml_text import LIMIT, KeyGivenTwice, parse_yaml
+from lzu_export.support.files.yaml_text import read_keys
 
 FOLDER = Path(__file__).parent
 TAGGED: dict[str, type[BaseModel]] = {
@@ -76,34 +75,51 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
         LzuError: there is no such recipe, it is no YAML, a key is unknown (the nearest known one is
             named) or a value is bad. The message names the file and the key.
     """
+    data, path = read_recipe(name)
+    return overridden(data, path, overrides or {})
+
+
+def read_recipe(name: str) -> tuple[dict[str, Any], Path]:
+    """Read a recipe's plain data, which is not validated yet, with absolute paths.
+
+    Args:
+        name: task, name of a shipped recipe, or path of a YAML file.
+
+    Returns:
+        The data with today's keys, and the path of the file.
+
+    Raises:
+        LzuError: there is no such recipe, or it is no YAML.
+    """
     path = _find(name)
-    try:
-        content = read_bytes(path, limit=LIMIT, remedy="give a recipe")
-        data = parse_yaml(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise LzuError(f"recipe {path} is not text in UTF-8; save it as such") from error
-    except KeyGivenTwice as error:
-        raise LzuError(f"recipe {path} {error}") from error
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" at line {where.line + 1}" if where else ""
-        raise LzuError(f"recipe {path} is not valid YAML{line}: fix the file") from error
-    if not isinstance(data, dict):
-        raise LzuError(
-            f"recipe {path} holds no keys; start from one of {', '.join(list_recipes())}"
-        )
+    data = read_keys(path, "recipe", f"start from one of {', '.join(list_recipes())}")
     try:
         data = todays_recipe(data)
     except ValueError as error:
         raise LzuError(f"recipe {path}: {error}") from error
-    _absolute_paths(data, path.parent)
-    evaluation = data.get("evaluation")
+    absolute_paths(data, path.parent)
+    return data, path
+
+
+def overridden(data: Mapping[str, Any], path: Path, overrides: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of plain data with other values of some (dotted) keys.
+
+    Args:
+        data: what `read_recipe` returned; it is not changed.
+        path: path of the file, for messages.
+        overrides: values by dotted key.
+
+    Raises:
+        LzuError: a key is unknown or a value is bad, see `load_recipe`.
+    """
+    mine = copy.deepcopy(dict(data))
+    evaluation = mine.get("evaluation")
     dataset = evaluation.get("dataset") if isinstance(evaluation, dict) else None
-    for key, value in (overrides or {}).items():
-        _override(data, key, value)
-    _drop_foreign_reference(data, dataset, overrides or {})
-    _drop_foreign_frames(data, dataset, overrides or {})
-    return validate(data, str(path))
+    for key, value in overrides.items():
+        override(mine, key, value)
+    _drop_foreign_reference(mine, dataset, overrides)
+    _drop_foreign_frames(mine, dataset, overrides)
+    return validate(mine, str(path))
 
 
 def _drop_foreign_reference(
@@ -140,7 +156,7 @@ def validate(data: Mapping[str, Any], where: str) -> Recipe:
     try:
         return of_task.model_validate(data)
     except ValidationError as error:
-        raise LzuError(f"recipe {where}: {_first_problem(error, of_task)}") from error
+        raise LzuError(f"recipe {where}: {first_problem(error, of_task)}") from error
 
 
 def portable(recipe: Recipe) -> Recipe:
@@ -188,7 +204,14 @@ def _find(name: str) -> Path:
     raise LzuError(f"there is no recipe named {name}; {hint}")
 
 
-def _absolute_paths(data: dict[str, Any], folder: Path) -> None:
+def absolute_paths(data: dict[str, Any], folder: Path) -> None:
+    """Make the paths in a recipe's plain data absolute, in place, as `load_recipe` does.
+
+    Args:
+        data: a recipe's plain data, or part of it.
+        folder: folder that its paths are relative to.
+    """
+
     def absolute(value: Any) -> Any:
         if not isinstance(value, str):
             return value
@@ -217,7 +240,12 @@ def _is_path(dataset: str) -> bool:
     return dataset.endswith(".json") or os.sep in dataset
 
 
-def _override(data: dict[str, Any], dotted: str, value: Any) -> None:
+def override(data: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set a dotted key of a recipe's plain data, in place.
+
+    Raises:
+        LzuError: a parent of the key is no section.
+    """
     *parents, leaf = todays_key(dotted).split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
@@ -226,13 +254,19 @@ def _override(data: dict[str, Any], dotted: str, value: Any) -> None:
     data[leaf] = value
 
 
-def _first_problem(error: ValidationError, of_task: type[Recipe]) -> str:
+def first_problem(error: ValidationError, of: type[BaseModel]) -> str:
+    """Return the first fault of a file in a sentence's words; an unknown key's nearest is named.
+
+    Args:
+        error: error of pydantic.
+        of: class of the file's content.
+    """
     problem = error.errors()[0]
     # Pydantic marks a faulty key of a dictionary with a last part, and the form of a value that has
     # several forms with its tag. Both are left out.
     location = ".".join(str(part) for part in problem["loc"] if part not in MARKS)
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(of_task, tuple(problem["loc"][:-1]))
+        known = _known_keys(of, tuple(problem["loc"][:-1]))
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
         return f"unknown key {location}; {hint}"
@@ -249,8 +283,8 @@ def _first_problem(error: ValidationError, of_task: type[Recipe]) -> str:
     return f"{location} is {given} but must be {wanted}; change it"
 
 
-def _known_keys(of_task: type[Recipe], location: tuple[Any, ...]) -> list[str]:
-    model: Any = of_task
+def _known_keys(of: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    model: Any = of
     for part in location:
         if part in TAGGED:
             return sorted(TAGGED[part].model_fields)
@@ -260,5 +294,5 @@ def _known_keys(of_task: type[Recipe], location: tuple[Any, ...]) -> list[str]:
         # An optional section is a union with None.
         model = next((each for each in get_args(model) if each is not type(None)), model)
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return sorted(of_task.model_fields)
+            return sorted(of.model_fields)
     return sorted(model.model_fields)

@@ -88,7 +88,7 @@ def test_times_are_of_turns_and_ratios_over_uniform(
 def test_slow_engines_take_fewer_turns() -> None:
     def plan(seconds: float) -> Plan:
         slow = module.Subject({"all": lambda _: advance(seconds)}, lambda number: None)
-        return module._plan({"a": slow, "b": slow})
+        return module.plan_for({"a": slow, "b": slow})
 
     def advance(seconds: float) -> None:
         Slow.clock += int(seconds * 1e9)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lzu_benchmarks.harness.latency_results import EngineLatency
-from lzu_benchmarks.report.pareto import front
 from lzu_benchmarks.report.schema import ORDER, BundleResult, EngineResult, Report
 from lzu_export.evaluation.metrics.bootstrap import Interval
 from lzu_export.evaluation.resampling import difference
 from lzu_export.manifest.schema import UNTRAINED_MARK, Parity
 from lzu_export.support.interleave import Ratio
+from lzu_export.support.pareto import front
 from lzu_export.verification.parity import probe_order
 
 VARIANTS = {

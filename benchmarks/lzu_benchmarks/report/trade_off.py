@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lzu_benchmarks.report.pareto import front
 from lzu_export.support.look.svg import FAINT, INK, MARKERS, PAPER, SERIES, STYLE, plain, svg, touch
+from lzu_export.support.pareto import front
 from lzu_export.support.plots import plotting
 
 Span = tuple[float, float]

@@ -1,11 +1,14 @@
 """Read YAML as plain data, within bounds. The module is separate: devices have no PyYAML."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 from yaml.nodes import Node
 
+from lzu_export.errors import LzuError
 from lzu_export.support.escaping import visible
+from lzu_export.support.files.reading import read_bytes
 
 LIMIT = 1 << 20
 """Largest YAML file in bytes that is read; recipes have some thousand."""
@@ -60,6 +63,34 @@ def parse_yaml(text: str) -> Any:
     except (ValueError, OverflowError, RecursionError, AttributeError) as error:
         raise yaml.YAMLError(str(error)) from error  # an invalid date or number
     _count(data)
+    return data
+
+
+def read_keys(path: Path, what: str, empty: str) -> dict[str, Any]:
+    """Read a YAML file whose content is keys with values.
+
+    Args:
+        path: the file.
+        what: what the file is, such as `recipe`, for messages.
+        empty: remedy where the file holds no keys.
+
+    Raises:
+        LzuError: the file is missing, is no text in UTF-8 or no YAML, gives a key twice, or holds
+            no keys.
+    """
+    try:
+        content = read_bytes(path, limit=LIMIT, remedy=f"give a {what}")
+        data = parse_yaml(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise LzuError(f"{what} {path} is not text in UTF-8; save it as such") from error
+    except KeyGivenTwice as error:
+        raise LzuError(f"{what} {path} {error}") from error
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where else ""
+        raise LzuError(f"{what} {path} is not valid YAML{line}: fix the file") from error
+    if not isinstance(data, dict):
+        raise LzuError(f"{what} {path} holds no keys; {empty}")
     return data
 
 

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lzu_benchmarks.report.pareto import front
+from lzu_export.support.pareto import front
 
 POINT = st.tuples(st.integers(0, 9).map(float), st.integers(0, 9).map(float))
 
