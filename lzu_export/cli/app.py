@@ -28,6 +28,7 @@ from lzu_export.cli.recipes import recipes
 from lzu_export.cli.regress import regress
 from lzu_export.cli.run import run
 from lzu_export.cli.sensitivity import sensitivity
+from lzu_export.cli.sweep import sweep
 from lzu_export.cli.verify import verify
 from lzu_export.cli.warp import warp
 from lzu_export.support.terminal import Terminal
@@ -46,6 +47,7 @@ COMMANDS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (calibrate, {}),
     (sensitivity, {}),
     (bench, ALL_ARGUMENTS),
+    (sweep, {}),
     (inspect, {}),
     (warp, {}),
     (doctor, {}),
@@ -59,6 +61,7 @@ INTERRUPTED = {
     "verify": STORED_NOTHING,
     "regress": STORED_NOTHING,
     "fleet": "results of boards that are done are kept; give the same command to go on",
+    "sweep": "points that are done are kept; give the same command to go on",
 }
 """Sentences, by command, on what an interruption leaves and how to continue."""
 

@@ -12,6 +12,7 @@ from lzu_export.support.device import check_device, using_device
 from lzu_export.support.terminal import Terminal
 
 if TYPE_CHECKING:
+    from lzu_export.cluster.connection import Certificates
     from lzu_export.quantization.overrides import CalibrationOverrides
 
 
@@ -117,6 +118,30 @@ class RangeSettings:
 
         source = frames_name(frames) if frames else None
         return CalibrationOverrides(source, **vars(self))
+
+
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of a Dask scheduler: tcp://HOST:8786 or tls://...")
+]
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Certificates for a scheduler at tls://; without them Dask's own configuration decides."""
+
+    tls_ca: Annotated[Path | None, typer.Option(help="Certificate of the authority (PEM).")] = None
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate of this client (PEM).")] = None
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Key of this client; default: in --tls-cert.")
+    ] = None
+
+    def certificates(self) -> "Certificates | None":
+        """Return the files, or None if none is given."""
+        from lzu_export.cluster.connection import Certificates
+
+        if not any((self.tls_ca, self.tls_cert, self.tls_key)):
+            return None
+        return Certificates(self.tls_ca, self.tls_cert, self.tls_key)
 
 
 def renamed(old: str, new: str) -> Any:

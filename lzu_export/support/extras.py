@@ -37,6 +37,7 @@ OF_COMMANDS: dict[str, tuple[str, ...]] = {
     "bench": ("bench", "export"),
     "derive": ("device",),
     "warp": ("bench",),
+    "sweep": ("export", "bench"),
     "build": ("rtx", "device"),
     "build --target tensorrt": ("device",),
 }

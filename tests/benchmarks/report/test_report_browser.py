@@ -18,6 +18,7 @@ from fleet_samples import sample_fleet  # noqa: E402
 from lzu_benchmarks.report.page import write_pages  # noqa: E402
 from page_samples import sample_comparison, sample_outcome  # noqa: E402
 from report_samples import parity, sample_report  # noqa: E402
+from sweep_samples import sample_result, sweep_page_of  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -143,6 +144,7 @@ def pages(folder: Path) -> list[Path]:
     from lzu_export.fleet.page import fleet_page
     from lzu_export.preview.preview import preview_warp
     from lzu_export.quantization.report import write_report
+    from lzu_export.sweep.page import write_page
     from lzu_export.verification.regression_page import write_regression
     from lzu_export.warp.fixed_warp import FixedWarp
 
@@ -163,8 +165,9 @@ def pages(folder: Path) -> list[Path]:
     regressed, parities = folder / "regression.html", [parity("fp32", "fixed")]
     write_regression(regressed, "b", folder / "reference.json", parities, sample_comparison())
     (folder / "fleet.html").write_text(fleet_page(sample_fleet(folder)))
+    swept = write_page(sweep_page_of(sample_result(), folder / "sweep"), folder)
     names = ("warp.html", "run.html", "fleet.html")
-    return [*(folder / name for name in names), outcome.page, regressed]
+    return [*(folder / name for name in names), outcome.page, regressed, swept]
 
 
 def test_the_other_pages_are_as_accessible_and_as_quiet(browser: Any, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Sweeps: many exports of one recipe with other keys, ranked in one table and on one page."""
