@@ -51,3 +51,28 @@ class ClusterOptions:
             self.scheduler, workers=self.workers, certificates=certificates
         ) as cluster:
             yield cluster
+
+
+@dataclass(frozen=True)
+class SplitOptions(ClusterOptions):
+    """Where the parts of one command's heavy stages run."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes among which accuracy and INT8 ranges are split; default: 1."
+        ),
+    ] = None
+
+    @contextmanager
+    def open_if_asked(self) -> Iterator["Cluster | None"]:
+        """Open the cluster if an option asks for one; else yield None.
+
+        Raises:
+            LzuError: see `open`.
+        """
+        if self.scheduler is None and self.workers in (None, 1):
+            yield None
+            return
+        with self.open() as cluster:
+            yield cluster

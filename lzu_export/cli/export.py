@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lzu_export.cli.cluster_options import SplitOptions
 from lzu_export.cli.network import is_import_path, with_network
 from lzu_export.cli.options import (
     Checkpoint,
@@ -103,6 +104,7 @@ def export(
     changes: Changes,
     out: Annotated[Path, typer.Option(help="Folder of all bundles.")] = Path("build"),
     force: Annotated[bool, typer.Option(help="Export again even if nothing changed.")] = False,
+    split: SplitOptions,
     as_json: Json = False,
 ) -> None:
     """Export a recipe into verified bundles, one for each variant, and print their results."""
@@ -123,7 +125,7 @@ def export(
             mine["checkpoint"] = {each: absolute(checkpoint)}
         recipes.append(load_recipe(recipe, mine))
     report = Reporter()
-    with Inputs(out) as inputs:
+    with split.open_if_asked() as cluster, Inputs(out) as inputs:
         if network is not None:
             recipes = [with_network(each, network, inputs) for each in recipes]
         # What the user names is kept; of the default targets and precisions, those possible here.
@@ -131,7 +133,7 @@ def export(
             recipes = [for_this_machine(each, report) for each in recipes]
         if "precision" not in overrides:
             recipes = [with_frames(each, report) for each in recipes]
-        outcomes = export_all(recipes, out, force=force, report=report)
+        outcomes = export_all(recipes, out, force=force, report=report, cluster=cluster)
     if as_json:
         print_json(
             [

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lzu_export.bundle.bundle import Bundle
 from lzu_export.bundle.workspace import Workspace, exclusive
+from lzu_export.cluster.cluster import Cluster
 from lzu_export.compiler import fingerprint as fingerprints
 from lzu_export.compiler.additions import (
     carry_over,
@@ -68,7 +69,12 @@ class Outcome:
 
 
 def export(
-    recipe: Recipe, out: Path, *, force: bool = False, report: Reporter | None = None
+    recipe: Recipe,
+    out: Path,
+    *,
+    force: bool = False,
+    report: Reporter | None = None,
+    cluster: Cluster | None = None,
 ) -> Outcome:
     """Export one recipe into the bundle `out`/TASK/`bundle_name(recipe)`.
 
@@ -80,16 +86,23 @@ def export(
         out: folder of all bundles.
         force: export again from the first stage, even if nothing changed.
         report: receiver of progress.
+        cluster: workers on which accuracy and INT8 ranges are measured in parts, where the frames
+            are many enough; the results are those of one process, to the bit.
 
     Raises:
         LzuError: an input is missing or unfit, a target refuses the graph, an engine deviates from
             PyTorch, or the disk refuses.
     """
-    return export_all([recipe], out, force=force, report=report)[0]
+    return export_all([recipe], out, force=force, report=report, cluster=cluster)[0]
 
 
 def export_all(
-    recipes: Sequence[Recipe], out: Path, *, force: bool = False, report: Reporter | None = None
+    recipes: Sequence[Recipe],
+    out: Path,
+    *,
+    force: bool = False,
+    report: Reporter | None = None,
+    cluster: Cluster | None = None,
 ) -> list[Outcome]:
     """Export recipes that are to be compared, see `export`: equal steps get equal lowerings.
 
@@ -123,7 +136,7 @@ def export_all(
             _tell_additions(recipe, asked[final], final, report)
             work = Workspace(final, fingerprint, fresh=force)
             stack.callback(work.tidy)
-            runs[final] = Export(recipe, work, report, decided[final.parent])
+            runs[final] = Export(recipe, work, report, decided[final.parent], cluster)
         _prepare(runs, report)
         for final, run in runs.items() if not force else ():
             refuse_to_lose(before[final], run.work.hashes()[canonical_file("fp32")], final)

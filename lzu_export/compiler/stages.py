@@ -14,7 +14,9 @@ import yaml
 
 from lzu_export.bundle.bundle import WARP_FILE, WARP_TENSORS
 from lzu_export.bundle.workspace import Record, Workspace
+from lzu_export.cluster.cluster import Cluster
 from lzu_export.compiler.lowerings import Decided
+from lzu_export.compiler.split import Split
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.datasets import EvaluationSet, open_dataset
 from lzu_export.graph.derivation import lower_for
@@ -47,6 +49,7 @@ from lzu_export.quantization.ranges import (
     describe_ranges,
     find_ranges,
     measure_ranges,
+    ranges_of,
     recipe_frames,
 )
 from lzu_export.recipes import Recipe
@@ -86,9 +89,17 @@ REFERENCE_BATCHES = 2
 class Stages:
     """One export: its workspace, the values its stages share, and the stages that make files."""
 
-    def __init__(self, recipe: Recipe, work: Workspace, report: Reporter, decided: Decided) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        work: Workspace,
+        report: Reporter,
+        decided: Decided,
+        cluster: Cluster | None = None,
+    ) -> None:
         self.recipe, self.work, self.report = recipe, work, report
         self.decided = decided
+        self.split = Split(cluster, recipe, work, report) if cluster is not None else None
         self.lowerings: dict[str, list[Choice]] = {}
 
     @cached_property
@@ -236,6 +247,10 @@ class Stages:
     def _calibrate(self) -> Record:
         recipe, model = self.recipe, self._load("fp32")
         cache = find_ranges(recipe, model, self.work.final / CALIBRATION_FILE)
+        if cache is None and self.split is not None:
+            frames = recipe_frames(recipe)
+            histograms = self.split.histograms(frames, self.float32_lowerings)
+            cache = ranges_of(recipe, model, histograms, frames) if histograms else None
         if cache is None:
             warp = self.warp.arrays()
             cache = measure_ranges(recipe, model, self.float32_lowerings, warp, self.report)

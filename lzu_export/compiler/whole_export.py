@@ -6,8 +6,6 @@ from datetime import datetime, timezone
 from functools import partial
 from itertools import product
 
-import onnx
-
 from lzu_export.bundle.bundle import WARP_FILE
 from lzu_export.bundle.workspace import Record
 from lzu_export.compiler.acceptance import (
@@ -19,12 +17,12 @@ from lzu_export.compiler.acceptance import (
 from lzu_export.compiler.advice import FRAMES as TRIED_FRAMES
 from lzu_export.compiler.advice import accuracy_advice, parity_advice
 from lzu_export.compiler.remedy import Row, Trials
+from lzu_export.compiler.scoring import PYTORCH, Counted, make_watch, open_scored
 from lzu_export.compiler.stages import Stages
-from lzu_export.evaluation.datasets import Scorer, open_dataset, sequences_of, told_frames
+from lzu_export.evaluation.datasets import EvaluationSet, open_dataset, sequences_of, told_frames
 from lzu_export.evaluation.evaluate import Timing, evaluate, latencies
 from lzu_export.evaluation.resampling import resampled_first
 from lzu_export.evaluation.resume import Unfinished
-from lzu_export.graph.lowering.choose import lowerings_by_place
 from lzu_export.manifest.schema import (
     Accuracy,
     Calibration,
@@ -39,25 +37,17 @@ from lzu_export.manifest.schema import (
 from lzu_export.quantization.calibration import read_cache
 from lzu_export.quantization.ranges import FILE as CALIBRATION_FILE
 from lzu_export.recipes.load import portable
-from lzu_export.runtime.detector import Detector
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference
 from lzu_export.support import hardware, provenance
 from lzu_export.support.limits import EMULATED
-from lzu_export.support.session import Session
-from lzu_export.targets.precision import (
-    emulated,
-    emulated_lowered,
-)
 from lzu_export.targets.registry import find, runs_anywhere
-from lzu_export.tasks.agreement import Agreements
 from lzu_export.tasks.predictors import make_predictor
 from lzu_export.tasks.warps import warp_source
 from lzu_export.tasks.weights import checkpoint_identity
 from lzu_export.verification.parity import compare
 from lzu_export.verification.sessions import is_emulated
-from lzu_export.verification.streams import StreamWatch
 
 UNFINISHED = "accuracy.npz"
 """File of the counts of an accuracy measurement that is not finished; not part of a bundle."""
@@ -149,50 +139,59 @@ class Export(Stages):
 
     def _accuracy(self, engines: list[Engine]) -> Record:
         assert self.dataset is not None
-        predictors = self._scored(engines)
-        agreements = Agreements(self.recipe, "pytorch", list(predictors))
-        watch = self._stream_watch(predictors) if self.recipe.follows_boxes else None
-        spent, scorers = Timing(), dict[str, Scorer]()
-        with self.report.steps(f"accuracy on {self.dataset.name}", len(self.dataset)) as advance:
-            metrics = evaluate(
-                predictors,
-                self.dataset,
-                advance,
-                watch,
-                agreements=agreements,
-                unfinished=Unfinished(self.work.path(UNFINISHED), self.work.fingerprint),
-                spent=spent,
-                scorers=scorers,
-            )
+        counted = self.split.score(engines, self.dataset) if self.split is not None else None
+        if counted is None:
+            counted = self._count(engines, self.dataset)
+        metrics = dict(counted.metrics)
         with self.report.working("resampling the frames for intervals"):
-            resampled = resampled_first(scorers)
+            resampled = resampled_first(counted.scorers)
         sequences = sequences_of(self.dataset, self.recipe)
         if sequences is not None:
             frames = told_frames(len(self.dataset), sequences)
             self.report.note(
                 f"  whole sequences, since the warp goes by the frame before: {frames}"
             )
-        self.report.note(f"  accuracy: {spent}")
         accuracy = Accuracy(
             dataset=self.dataset.name,
             note=self.dataset.note,
             metric=self.dataset.metric,
             frames=len(self.dataset),
             sequences=sequences_of(self.dataset, self.recipe),
-            pytorch=metrics.pop("pytorch"),
+            pytorch=metrics.pop(PYTORCH),
             engines=metrics,
             limits={each: self.recipe.metric_limit(each) for each in self.precisions},
-            agreement=agreements.result(),
+            agreement=counted.agreements.result(),
             score_limits={each: self.recipe.score_limit(each) for each in self.precisions},
             matched_limits={each: self.recipe.matched_limit(each) for each in self.precisions},
             resampled=resampled,
-            stream=watch.result() if watch is not None else None,
+            stream=counted.streams.result() if counted.streams is not None else None,
         )
         below_reference(self.recipe, accuracy)
         advice = partial(self._accuracy_advice, accuracy, engines)
         refuse_loss(accuracy, advice)
         refuse_scores(accuracy, advice)
         return accuracy.model_dump(mode="json")
+
+    def _count(self, engines: list[Engine], dataset: EvaluationSet) -> Counted:
+        """Count the predictions in all frames, in this process."""
+        warp, folder = self.warp.arrays(), self.work.folder
+        predictors = open_scored(self.recipe, engines, folder, self.pytorch, warp)
+        counted = Counted.nothing(self.recipe, list(predictors), dataset)
+        watch, spent = make_watch(self.recipe, predictors, warp), Timing()
+        with self.report.steps(f"accuracy on {dataset.name}", len(dataset)) as advance:
+            counted.metrics = evaluate(
+                predictors,
+                dataset,
+                advance,
+                watch,
+                agreements=counted.agreements,
+                unfinished=Unfinished(self.work.path(UNFINISHED), self.work.fingerprint),
+                spent=spent,
+                scorers=counted.scorers,
+            )
+        counted.streams = watch.compared if watch is not None else None
+        self.report.note(f"  accuracy: {spent}")
+        return counted
 
     def _parity_advice(self, engine: Engine, *, emulate: bool) -> str:
         """Return advice on the layers to keep higher so that a precision's engines pass."""
@@ -226,57 +225,26 @@ class Export(Stages):
         warp = self.warp.arrays()
         return Trials(self.recipe, precision, self._load("fp32"), ranges, references, warp)
 
-    def _stream_watch(self, predictors: dict[str, Predictor]) -> StreamWatch | None:
-        """Make the watch of the FP32 engine if it runs here; lower precisions find other boxes."""
-        name = next((each for each in predictors if each.endswith("/fp32")), "")
-        if not name:
-            return None
-        told = make_predictor(self.recipe, predictors[name].session, self.warp.arrays())
-        assert isinstance(self.pytorch, Detector), "warps by boxes are of detection"
-        assert isinstance(told, Detector)
-        return StreamWatch(("pytorch", self.pytorch), (name, told))
-
     def _latency(self, engines: list[Engine]) -> Record:
         camera_frames = self._reference_shots()[0]
         with self.report.working("measuring latency"):
             milliseconds, runs = latencies(self._predictors(engines), camera_frames)
         return Latency(
             machine=hardware.processor(),
-            threads=hardware.threads(),
+            threads=hardware.bounded_threads() or hardware.threads(),
             runs=runs,
             pytorch=milliseconds.pop("pytorch"),
             engines=milliseconds,
             note=provenance.low_precision_note() if self.precisions != ("fp32",) else "",
         ).model_dump(mode="json")
 
-    def _predictors(self, engines: list[Engine], *, spin: bool = True) -> dict[str, Predictor]:
-        """Return predictors of PyTorch and of the engines, opened as `load` opens them if `spin`,
-        see `OpenOptions`.
-        """
-        predictors = {"pytorch": self.pytorch}
+    def _predictors(self, engines: list[Engine]) -> dict[str, Predictor]:
+        """Return predictors of PyTorch and of the engines, opened as `load` opens them."""
+        predictors = {PYTORCH: self.pytorch}
         for engine in engines:
-            path = self.work.path(engine.file)
-            session = find(engine.target).open_file(engine, path, spin=spin)
-            predictors[engine.name] = self._predictor(session)
+            session = find(engine.target).open_file(engine, self.work.path(engine.file))
+            predictors[engine.name] = make_predictor(self.recipe, session, self.warp.arrays())
         return predictors
-
-    def _scored(self, engines: list[Engine]) -> dict[str, Predictor]:
-        """Return predictors of PyTorch, of engines that run anywhere, and of emulated ones."""
-        here = [engine for engine in engines if runs_anywhere(engine.target)]
-        predictors = self._predictors(here, spin=False)
-        for engine in engines:
-            name = engine.emulated_name
-            if is_emulated(engine):
-                lowerings = lowerings_by_place(self._choices(engine.target, engine.precision))
-                session = emulated(self._load(engine.precision), lowerings)
-                predictors[name] = self._predictor(session)
-            elif engine not in here:  # bfloat16 graphs, which ONNX Runtime cannot run on the CPU
-                session = emulated_lowered(onnx.load(self.work.path(engine.onnx)))
-                predictors[name] = self._predictor(session)
-        return predictors
-
-    def _predictor(self, session: Session) -> Predictor:
-        return make_predictor(self.recipe, session, self.warp.arrays())
 
 
 def _rows(engine: Engine) -> list[Row]:

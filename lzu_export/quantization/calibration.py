@@ -28,9 +28,10 @@ def calibration_errors() -> Iterator[None]:
         raise LzuError(str(error)) from error
 
 
-calibrate = calibration_errors()(lzu_calibration.calibrate)
 check_cache = calibration_errors()(lzu_calibration.check_cache)
 check_method = calibration_errors()(lzu_calibration.check_method)
+collect = calibration_errors()(lzu_calibration.collect)
+limit_of = calibration_errors()(lzu_calibration.limit_of)
 read_cache = calibration_errors()(lzu_calibration.read_cache)
 search = calibration_errors()(lzu_calibration.search)
 write_cache = calibration_errors()(lzu_calibration.write_cache)

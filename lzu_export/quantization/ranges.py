@@ -2,19 +2,28 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from lzu_calibration.cache import Cache, CachedFrames, make_cache
+from lzu_calibration.histogram import Histogram
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.resample import LoweringMap
 from lzu_export.inputs.frame import Frame, check_frame
 from lzu_export.inputs.frame_sources import FrameList, open_frames
-from lzu_export.quantization.calibration import calibrate, check_cache, read_cache
+from lzu_export.quantization.calibration import (
+    check_cache,
+    check_method,
+    collect,
+    limit_of,
+    read_cache,
+)
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import CameraFrame
 from lzu_export.support.checkout import option
@@ -66,19 +75,61 @@ def measure_ranges(
             finite.
     """
     frames = recipe_frames(recipe)
+    frames.check()
+    every = range(len(frames))
+    with report.steps(f"calibrating on {frames.name}", len(frames)) as advance:
+        histograms = collect_histograms(recipe, model, lowerings, warp, frames, every, advance)
+    return ranges_of(recipe, model, histograms, frames)
+
+
+def collect_histograms(
+    recipe: Recipe,
+    model: onnx.ModelProto,
+    lowerings: LoweringMap,
+    warp: Mapping[str, Any],
+    frames: FrameList,
+    positions: range,
+    advance: Callable[[int], None] = lambda frames: None,
+) -> dict[str, Histogram]:
+    """Count the values of the calibrated tensors in some of the frames, see `measure_ranges`.
+
+    `positions` begin with a whole batch. Histograms of several parts may be merged: the result is
+    that of all frames.
+
+    Raises:
+        LzuError: a frame is unreadable or of another size, the method is unknown, or a tensor is
+            not finite.
+    """
     settings = recipe.calibration
+    check_method(settings.method, settings.percentile)
     session = float32_session(model, lowerings, calibrated_tensors(model, recipe.higher_precision))
     whole = session
     if recipe.follows_boxes:
         whole = float32_session(model, lowerings, [value.name for value in model.graph.output])
-    with report.steps(f"calibrating on {frames.name}", len(frames)) as advance:
-        ranges = calibrate(
-            session.run,
-            _feeds(recipe, session, whole, warp, frames),
-            method=settings.method,
-            percentile=settings.percentile,
-            advance=lambda feeds: advance(feeds * recipe.batch),
-        )
+    return collect(
+        session.run,
+        _feeds(recipe, session, whole, warp, frames.part(positions)),
+        lambda feeds: advance(feeds * recipe.batch),
+        count=settings.method != "max",
+    )
+
+
+def ranges_of(
+    recipe: Recipe,
+    model: onnx.ModelProto,
+    histograms: Mapping[str, Histogram],
+    frames: FrameList,
+) -> Cache:
+    """Choose the range of every tensor by the recipe's method, from its histogram over all frames.
+
+    Raises:
+        LzuError: a tensor has no range.
+    """
+    settings = recipe.calibration
+    ranges = {
+        name: limit_of(each, settings.method, settings.percentile)
+        for name, each in histograms.items()
+    }
     return make_cache(
         model=graph_digest(model),
         frames=_cached(recipe, frames),
@@ -87,6 +138,21 @@ def measure_ranges(
         ranges=ranges,
         version=VERSION,
     )
+
+
+def packed_histograms(histograms: Mapping[str, Histogram]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of histograms, for `merged_histograms`."""
+    states = np.stack([each.state() for each in histograms.values()])
+    return {"names": np.array(list(histograms)), "states": states}
+
+
+def merged_histograms(parts: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, Histogram]:
+    """Merge the histograms of parts of the frames; the order of the parts does not matter."""
+    merged: dict[str, Histogram] = {}
+    for part in parts:
+        for name, state in zip(part["names"].tolist(), part["states"], strict=True):
+            merged.setdefault(name, Histogram()).merge(Histogram.of(state))
+    return merged
 
 
 def find_ranges(recipe: Recipe, model: onnx.ModelProto, earlier: Path) -> Cache | None:
@@ -163,7 +229,7 @@ def _feeds(
     session: Session,
     whole: Session,
     warp: Mapping[str, Any],
-    frames: FrameList,
+    reader: Iterator[tuple[str, Frame]],
 ) -> Iterator[tuple[str, Arrays]]:
     """Yield the first frame's identity and the graph's inputs for each batch of frames.
 
@@ -171,7 +237,6 @@ def _feeds(
     """
     predictor = make_predictor(recipe, session, warp)
     finder = make_predictor(recipe, whole, warp) if predictor.is_stateful else None
-    reader = frames.frames()
     while batch := list(islice(reader, recipe.batch)):
         checked: list[Frame] = [check_frame(f, recipe.source, name) for name, f in batch]
         checked += checked[-1:] * (recipe.batch - len(checked))

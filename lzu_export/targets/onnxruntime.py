@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.support.device import device_number, refuse_absent_here
 from lzu_export.support.extras import broken, is_whole
+from lzu_export.support.hardware import bounded_threads
 from lzu_export.support.interleave import Plan, Subject, subject, take_turns
 from lzu_export.support.session import CLOSED, Arrays, Session, TensorSpec, check_inputs
 from lzu_export.targets.provider_library import LIBRARIES, plug
@@ -75,7 +76,8 @@ class OnnxRuntimeSession(Session):
             model: ONNX file, or its bytes.
             provider: `cpu`, `cuda`, `tensorrt`, a provider of `provider_library.LIBRARIES`, or ONNX
                 Runtime's name of a provider.
-            threads: number of threads on the CPU; by default ONNX Runtime chooses.
+            threads: number of threads on the CPU; by default that of OMP_NUM_THREADS, as for
+                PyTorch, else ONNX Runtime chooses.
             device: number of the GPU, for providers that run on one; by default see
                 `device_number`.
             graph: whether a provider of `LIBRARIES` captures runs as a CUDA graph; by default it
@@ -89,7 +91,7 @@ class OnnxRuntimeSession(Session):
                 such GPU.
         """
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or 0
+        options.intra_op_num_threads = threads or bounded_threads() or 0
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
         options.log_severity_level = 3
         if (library := LIBRARIES.get(provider)) is not None:

@@ -113,6 +113,11 @@ def find_builder(name: str) -> Builder:
     )
 
 
+def is_registered(name: str) -> bool:
+    """Return whether the running program registered this network, which no other program has."""
+    return name in _registered
+
+
 def named_network(recipe: Recipe) -> str:
     """Return the name of the network of a recipe whose task has none of its own.
 

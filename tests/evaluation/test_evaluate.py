@@ -13,7 +13,14 @@ from lzu_export.errors import LzuError
 from lzu_export.evaluation import evaluate as module
 from lzu_export.evaluation import resume as unfinished_module
 from lzu_export.evaluation.datasets import Sample
-from lzu_export.evaluation.evaluate import Timing, batches, check_numbers, evaluate, latencies
+from lzu_export.evaluation.evaluate import (
+    Timing,
+    batches,
+    check_numbers,
+    count_part,
+    evaluate,
+    latencies,
+)
 from lzu_export.evaluation.resume import Unfinished
 from lzu_export.runtime import CameraFrame
 from lzu_export.runtime.predictor import Predictor
@@ -383,3 +390,23 @@ def test_classes_that_are_in_no_frame_are_named(caplog: pytest.LogCaptureFixture
     assert [each.getMessage() for each in caplog.records] == [
         "frames holds nothing of 2 classes, which score therefore leaves out: no IoU tram, IoU bus"
     ]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_part_is_read_and_counted_alone(batch: int, tmp_path: Path) -> None:
+    predictor, frames, done = Apart(tmp_path, batch), Frames(9), []
+    states = count_part({"a": predictor}, frames, range(4, 7), advance=done.append)
+    assert states["a"]["values"].tolist() == [4, 5, 6]
+    assert frames.read == 3
+    assert sum(done) == 3
+
+
+def test_a_part_that_ends_within_what_is_scored_as_one_is_refused(tmp_path: Path) -> None:
+    class Open(Frames):
+        def scorer(self) -> Seen:
+            scorer = Seen()
+            scorer.state = lambda: None  # type: ignore[method-assign, assignment, return-value]
+            return scorer
+
+    with pytest.raises(LzuError, match="frames cannot be split behind frame 4: its scorer's cou"):
+        count_part({"a": Apart(tmp_path)}, Open(9), range(2, 4))

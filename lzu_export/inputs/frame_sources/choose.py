@@ -47,13 +47,25 @@ class FrameList:
             LzuError: an image is unreadable; or all are black, which is checked before the first
                 is yielded.
         """
+        self.check()
+        yield from self.part(range(len(self)))
+
+    def part(self, positions: range) -> Iterator[tuple[str, Frame]]:
+        """Yield identity and image of the frames at these positions, which may all be black."""
+        for each in self.chosen[positions.start : positions.stop]:
+            yield each.key, each.read()
+
+    def check(self) -> None:
+        """Refuse frames that show nothing.
+
+        Raises:
+            LzuError: an image is unreadable, or all are black.
+        """
         if not any(each.read().any() for each in self.chosen):
             raise LzuError(
                 f"all {len(self)} frames chosen from {self.name} are black; give frames that show "
                 "something"
             )
-        for each in self.chosen:
-            yield each.key, each.read()
 
 
 def open_frames(source: str, *, count: int, seed: int) -> FrameList:
