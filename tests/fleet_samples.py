@@ -13,6 +13,7 @@ from lzu_export.fleet.archives import Archived
 from lzu_export.fleet.fleet import Order
 from lzu_export.fleet.messages import BoardEngine, Look, Request, Sent, Step, Work
 from lzu_export.fleet.rows import Fleet, Row
+from lzu_export.support.version import VERSION
 
 BUNDLES = ("uniform-0.5x", "fixed-0.5x")
 ENGINE = "model.fp16.trt-10.3.0-sm87.orin-8mp.engine"
@@ -108,7 +109,7 @@ def answered(job: Job, printed: Any, **changes: Any) -> Outcome:
         "error": "",
         "log": "",
         "python": "3.10.12",
-        "lzu_export": "0.1.0",
+        "lzu_export": VERSION,
     }
     outcome = Outcome(
         key=job.key,

@@ -72,10 +72,10 @@ def work(request: Request, cache: BoardCache, folder: Path) -> Work:
         LzuError: an archive is missing or damaged, the disk is full, or other work holds the cache.
     """
     with cache.alone() as place:
-        for each in request.bundles:
-            if (folder / each.file).exists():
-                cache.keep(folder / each.file, each.sha256)
-        cache.prune({each.sha256 for each in request.bundles})
+        arrived = [each for each in request.bundles if (folder / each.file).exists()]
+        cache.prune({each.sha256 for each in request.bundles}, sum(each.bytes for each in arrived))
+        for each in arrived:
+            cache.keep(folder / each.file, each.sha256)
         bundles = {
             each.name: unpack(cache.archive(each.sha256), each.name, place)
             for each in request.bundles

@@ -13,7 +13,7 @@ from lzu_export.support.files.hashes import sha256
 from lzu_export.support.files.places import user_folder
 
 KEPT = 4 << 30
-"""Largest size of all kept archives in bytes. Those of the work at hand are kept in any case."""
+"""Largest size of all archives in bytes. Those of the work at hand are kept in any case."""
 
 
 class BoardCache:
@@ -95,16 +95,20 @@ class BoardCache:
         os.utime(path)
         return path
 
-    def prune(self, used: Collection[str]) -> None:
+    def prune(self, used: Collection[str], arriving: int = 0) -> None:
         """Remove the archives that were used longest ago, until the rest fits.
+
+        They may take half of the disk's free space and their own, and no more than was chosen.
 
         Args:
             used: hashes of the archives that stay.
+            arriving: size in bytes of archives that will be added.
         """
         there = sorted(self.folder.glob("*.tar"), key=lambda path: path.stat().st_mtime)
         total = sum(path.stat().st_size for path in there)
+        room = min(self._kept, (shutil.disk_usage(self.folder).free + total) // 2)
         for path in there:
-            if total > self._kept and path.stem not in used:
+            if total + arriving > room and path.stem not in used:
                 total -= path.stat().st_size
                 path.unlink()
 

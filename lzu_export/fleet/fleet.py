@@ -141,6 +141,12 @@ def _looked(row: Row, outcome: Outcome) -> Row:
             update={"look": look, "sentence": sentence, "status": "failed", "seconds": 0.0}
         )
     status = "lost" if outcome.status == "lost" else "failed"
+    there = outcome.answer.get("lzu_export")
+    if not sentence and there not in (None, VERSION):  # it may lack the command of boards
+        sentence = (
+            f"{outcome.sentence}; it has lzu_export {there}, and this is {VERSION}: install the "
+            "same release on both"
+        )
     return row.model_copy(update={"status": status, "sentence": sentence or outcome.sentence})
 
 

@@ -1,8 +1,10 @@
 """A board's cache of archives: by hash, whole or absent, bounded, held by one work at a time."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,6 +66,35 @@ def test_the_oldest_archives_go_first(tmp_path: Path) -> None:
         large = arrive(cache, tmp_path, b"x" * 20)
         cache.prune([large, digests[2]])
         assert cache.held([*digests, large]) == [digests[2], large]
+
+
+def test_archives_leave_half_of_the_disk(
+    cache: BoardCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They make room for those that arrive, before those do."""
+    with cache.alone():
+        digests = [arrive(cache, tmp_path, bytes([i]) * 4) for i in range(3)]
+        for i, digest in enumerate(digests):
+            os.utime(cache.folder / f"{digest}.tar", (i, i))
+        usage = SimpleNamespace(free=8)
+        monkeypatch.setattr("lzu_export.fleet.board_cache.shutil.disk_usage", lambda _: usage)
+        cache.prune([])
+        assert cache.held(digests) == digests[1:]  # (8 + 12) / 2 bytes are theirs
+        cache.prune(digests[2:], arriving=5)
+        assert cache.held(digests) == digests[2:]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    cache: BoardCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path, new: Path) -> None:
+        new.write_bytes(b"x")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("lzu_export.fleet.board_cache.shutil.move", full)
+    with pytest.raises(LzuError, match=r"the board's cache .* cannot be written: the disk is full"):
+        arrive(cache, tmp_path, b"one")
+    assert {each.name for each in cache.folder.iterdir()} == {"lock"}
 
 
 def test_a_board_works_for_one_fleet_at_a_time(cache: BoardCache) -> None:

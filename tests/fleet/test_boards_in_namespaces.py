@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = [str(REPOSITORY / name) for name in ("", "benchmarks", "calibration")]
 FAKES = str(REPOSITORY / "tests/fakes/board_site")
 PORT = 8786
-SECONDS = 400.0
+SECONDS = 900.0
 """Largest duration of anything that is waited for."""
 
 pytestmark = pytest.mark.slow  # every step on every board is a process of its own: a minute or two
@@ -86,9 +86,9 @@ class Lab:
             mine, str(python), "-m", "dask", *words, "--local-directory", str(home)
         )
         again = f'while :; do "$@" & echo $! > {home}/pid; wait $!; sleep 1; done'
-        more = {"LZU_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1", **environment}
-        paths = os.pathsep.join([FAKES, *SOURCES])
-        self._start(tag, ["sh", "-c", again, "sh", *worker], PYTHONPATH=paths, **more)
+        own = {"LZU_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1"}
+        own["PYTHONPATH"] = os.pathsep.join([FAKES, *SOURCES])
+        self._start(tag, ["sh", "-c", again, "sh", *worker], **{**own, **environment})
         return home
 
     def fleet(self, *words: Any) -> "subprocess.Popen[str]":
@@ -109,7 +109,12 @@ class Lab:
     def _start(self, name: str, command: list[str], **more: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, **more}, start_new_session=True
+                command,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,  # Python finds modules in the working directory
+                env={**os.environ, **more},
+                start_new_session=True,
             )
         self._processes.append(process)
         return process
@@ -187,15 +192,32 @@ def python39(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment(tmp_path_factory.mktemp("boards") / "3.9", "3.9", "distributed==2024.8.0")
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 5 MB, which the archives fill."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 def in_the_middle(home: Path) -> bool:
     """Whether a board works on a bundle."""
     return any((home / "cache/fleet/work").glob("*/manifest.json"))
 
 
 def test_each_board_is_done_or_has_its_reason(
-    lab: Lab, pair: list[Path], python310: Path, python39: Path, tmp_path: Path
+    small_disk: Path,
+    lab: Lab,
+    pair: list[Path],
+    python310: Path,
+    python39: Path,
+    tmp_path: Path,
 ) -> None:
-    """One is right, one has Python 3.10, one is killed, one has no TensorRT, one a wrong Python."""
+    """Two are right, one of them with Python 3.10; each other one fails in a way of its own."""
     lab.scheduler()
     ready = {"LZU_FAKE_TENSORRT": "10.3.0"}
     lab.board("right", **ready)
@@ -203,7 +225,9 @@ def test_each_board_is_done_or_has_its_reason(
     killed = lab.board("killed", LZU_FAKE_BUILD_SECONDS="300", **ready)
     lab.board("bare")
     lab.board("old", python39, **ready)
-    tags = ["right", "jetpack6", "killed", "bare", "old", "absent"]
+    lab.board("full", LZU_CACHE=str(small_disk), **ready)
+    lab.board("empty", python310, PYTHONPATH="")
+    tags = ["right", "jetpack6", "killed", "bare", "old", "full", "empty", "absent"]
     options = ("--boards", " ".join(tags), "--patience", 30, "--out", tmp_path / "out")
     fleet = lab.fleet(*pair, *options)
     wait_for(lambda: in_the_middle(killed), "the board to begin")
@@ -211,16 +235,18 @@ def test_each_board_is_done_or_has_its_reason(
     out, err = fleet.communicate(timeout=SECONDS)
     assert fleet.returncode == 4, err
     assert "Traceback" not in err
-    assert all(len(line) <= 80 for line in out.splitlines()[:-1])
+    assert all(len(line) <= 80 or "/" in line for line in out.splitlines())
     rows = {
         row["tag"]: row for row in json.loads((tmp_path / "out/fleet.json").read_text())["rows"]
     }
     found = {tag: row["status"] for tag, row in rows.items()}
-    wanted = ["done", "done", "lost", "failed", "failed", "absent"]
+    wanted = ["done", "done", "lost", "failed", "failed", "failed", "failed", "absent"]
     assert found == dict(zip(tags, wanted, strict=True)), rows
     assert rows["jetpack6"]["look"]["python"].startswith("3.10.")
     assert "TensorRT does not import" in rows["bare"]["sentence"]
     assert "3.9" in rows["old"]["sentence"]
+    assert "the disk is full" in rows["full"]["sentence"]
+    assert "its worker has no module lzu_export" in rows["empty"]["sentence"]
     assert "no worker has the tag absent" in rows["absent"]["sentence"]
     for tag in ("right", "jetpack6"):
         engines = rows[tag]["work"]["engines"]
