@@ -43,8 +43,7 @@ def fleet(
 ) -> None:
     """Build, verify and time bundles on boards, which are workers of a Dask scheduler.
 
-    Exit status: 0 every board is done; 1 an engine deviates from PyTorch; 2 no board could begin;
-    4 some boards are absent, lost or failed.
+    Exit status: 0 all done; 1 an engine deviates; 2 no board began; 4 some failed.
     """
     from tempfile import TemporaryDirectory
 
