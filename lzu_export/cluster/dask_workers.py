@@ -39,6 +39,8 @@ class DaskWorkers:
     """Runs jobs on the workers of a scheduler."""
 
     environment: Mapping[str, str] = {}
+    text = RUN
+    """Expression that workers evaluate for a job, with `request` and `files`."""
 
     def __init__(self, scheduler: str, certificates: Certificates) -> None:
         """Connect to the scheduler.
@@ -115,7 +117,7 @@ class DaskWorkers:
         try:
             future = self._submit(
                 eval,
-                RUN,
+                self.text,
                 {"request": request, "files": self._files(job, where)},
                 key=f"lzu-job-{job.key[:16]}-{self._run}-{next(self._numbers)}",
                 workers=where,

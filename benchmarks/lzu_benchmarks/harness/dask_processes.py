@@ -5,6 +5,7 @@ They listen on 127.0.0.1 only.
 
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -109,12 +110,14 @@ class DaskProcesses:
             self._resume = time.monotonic() + pause
 
     def usage(self) -> tuple[float, int]:
-        """Return the scheduler's processor time in seconds, and its resident memory in bytes."""
+        """Return the scheduler's processor time in seconds, and its largest memory in bytes."""
         import psutil
 
-        process = psutil.Process(self._processes[SCHEDULER].pid)
-        times = process.cpu_times()
-        return times.user + times.system, process.memory_info().rss
+        pid = self._processes[SCHEDULER].pid
+        times = psutil.Process(pid).cpu_times()
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        (peak,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+        return times.user + times.system, 1024 * int(peak)
 
     def _keep(self) -> None:
         """Start each process that does not run, until the context is left."""
