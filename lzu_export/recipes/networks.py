@@ -15,7 +15,7 @@ class AnchorSpec(BaseModel):
     for the scales octave_base_scale * 2^(i / scales_per_octave), i = 0 .. scales_per_octave - 1.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     strides: tuple[PositiveInt, ...] = Field(default=(8, 16, 32, 64, 128), min_length=1)
     """Strides of the levels in pixels per cell, finest first."""
@@ -105,7 +105,7 @@ class PSPNetConfig(BaseModel):
       at stride 4, and to be trained: no published checkpoint has such a neck.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     num_classes: int = Field(ge=2)
     """Number of classes."""
@@ -142,7 +142,7 @@ class Fcos3dConfig(BaseModel):
     Its neck is mmdet3d's: extra levels on top of the outputs, with a ReLU in between.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     num_classes: PositiveInt
     """Number of classes."""
@@ -212,7 +212,7 @@ class SaliencyNetworkConfig(BaseModel):
     resizes without aligning corners, as PyTorch did by default at the time.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     depth: Literal[18, 34, 50, 101] = 18
     """Depth of the ResNet."""

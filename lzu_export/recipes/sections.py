@@ -110,7 +110,7 @@ Label = Annotated[str, AfterValidator(_label)]
 class Section(BaseModel):
     """A part of a recipe: immutable, and unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
