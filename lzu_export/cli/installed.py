@@ -1,12 +1,13 @@
 """Commands that installed packages announce, such as the benchmark harness's `bench`."""
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import typer
 
 from lzu_export.errors import LzuError
+from lzu_export.support.entry_points import entry_points
 from lzu_export.support.extras import needs
 
 GROUP = "lzu_export.commands"

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import lzu_calibration
 from lzu_export.evaluation.datasets import GROUP as DATASETS_GROUP
 from lzu_export.quantization.ranges import recipe_frames
 from lzu_export.recipes import Recipe
+from lzu_export.support.entry_points import entry_points
 from lzu_export.support.files.hashes import file_digest
 from lzu_export.support.provenance import PACKAGES, source_digest, versions
 from lzu_export.targets.registry import find

@@ -4,7 +4,6 @@ Both live outside this package and are announced as entry points.
 """
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import CameraFrame
+from lzu_export.support.entry_points import entry_points
 from lzu_export.support.extras import needs
 
 GROUP = "lzu_export.datasets"

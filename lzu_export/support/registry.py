@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Generic, TypeVar, cast
 
 from lzu_export.errors import LzuError
+from lzu_export.support.entry_points import entry_points
 
 Found = TypeVar("Found")
 

@@ -11,12 +11,12 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lzu_export.errors import LzuError
 from lzu_export.recipes import Recipe
+from lzu_export.support.entry_points import entry_points
 
 if TYPE_CHECKING:
     from lzu_export.models.zoom import LevelModel

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from lzu_export.errors import LzuError
@@ -14,6 +13,7 @@ from lzu_export.inputs.frame_sources.layouts import coco, directory
 from lzu_export.inputs.frame_sources.sampling import choose
 from lzu_export.inputs.frame_sources.video import video
 from lzu_export.inputs.videos import VIDEOS
+from lzu_export.support.entry_points import entry_points
 from lzu_export.support.extras import needs
 
 GROUP = "lzu_export.frames"
