@@ -115,16 +115,20 @@ def older_objects_are_no_garbage() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def shared_traces(bundles: Path) -> Iterator[None]:
-    """Trace equal networks once for all modules and all workers, if the tests need torch at all."""
+def shared_traces() -> Iterator[None]:
+    """Trace equal networks once for all modules and workers, and for later runs of the same code.
+
+    Without torch nothing is traced.
+    """
     if "torch" not in sys.modules:
         yield
         return
     from lzu_export.models import trace as module
-    from shared_traces import SharedTraces
+    from shared_traces import SharedTraces, folder_of_this_code
 
+    kept = folder_of_this_code(REPOSITORY / ".pytest_cache" / "lzu" / "traces")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "trace", SharedTraces(bundles / "traces", module.trace))
+        patch.setattr(module, "trace", SharedTraces(kept, module.trace))
         yield
 
 

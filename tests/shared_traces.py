@@ -4,8 +4,12 @@ import fcntl
 import hashlib
 import io
 import marshal
+import os
 import pickle
+import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -13,6 +17,11 @@ from typing import Any
 import onnx
 import torch
 
+from lzu_export.support.provenance import PACKAGES, source_digest, versions
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+HOUR = 3600
+"""Time in seconds after which the traces of other code are removed; no run takes as long."""
 INDESCRIBABLE = (pickle.PicklingError, TypeError, AttributeError, ValueError, RuntimeError)
 """Errors of `fingerprint`, for instance of a lock, a local class or a tensor without values."""
 
@@ -44,6 +53,23 @@ class SharedTraces:
                 onnx.save(self._trace(module, *others), part)
                 part.replace(path)
         return onnx.load(path)
+
+
+def folder_of_this_code(root: Path) -> Path:
+    """Return the folder, in `root`, of the traces that belong to this code and these packages.
+
+    Folders of other code that no run has used for an hour are removed.
+    """
+    parts = [source_digest(REPOSITORY / each) for each in ("lzu_export", "benchmarks", "tests")]
+    digest = hashlib.sha256(repr([*parts, versions(PACKAGES)]).encode()).hexdigest()
+    own = root / digest[:16]
+    own.mkdir(parents=True, exist_ok=True)
+    os.utime(own)
+    for folder in root.iterdir():
+        with suppress(FileNotFoundError):  # another worker removes the same ones
+            if folder.stat().st_mtime < time.time() - HOUR:
+                shutil.rmtree(folder, ignore_errors=True)
+    return own
 
 
 def fingerprint(value: Any) -> str:

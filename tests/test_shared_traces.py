@@ -1,5 +1,6 @@
 """Equal networks are traced once for all tests, and networks that differ never share a trace."""
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from onnx import helper
 
 torch = pytest.importorskip("torch")
 
-from shared_traces import SharedTraces, fingerprint  # noqa: E402
+import shared_traces  # noqa: E402
+from shared_traces import SharedTraces, fingerprint, folder_of_this_code  # noqa: E402
 
 
 class Counted:
@@ -96,3 +98,20 @@ def test_what_cannot_be_described_is_traced_every_time(
     for _ in range(2):
         traces(held, torch.zeros(1, 1, 2, 2))
     assert counted.calls == 2
+
+
+def test_traces_belong_to_code_and_old_ones_of_other_code_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = folder_of_this_code(tmp_path)
+    assert folder_of_this_code(tmp_path) == own
+    other = tmp_path / "other"
+    other.mkdir()
+    for folder in (own, other):
+        os.utime(folder, (1, 1))
+    assert folder_of_this_code(tmp_path) == own  # which is in use again
+    assert not other.exists()
+    monkeypatch.setattr(shared_traces, "source_digest", lambda root: "changed")
+    changed = folder_of_this_code(tmp_path)
+    assert changed != own
+    assert sorted(tmp_path.iterdir()) == sorted([own, changed])
