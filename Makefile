@@ -6,7 +6,12 @@
 VENV   ?= .venv
 PYTHON ?= python3
 # An edge device needs no torch: EXTRAS=runtime. Never both `runtime` and `gpu`: they share files.
+# The tools of developers wait for a target that needs them, so that the first export comes sooner.
+ifneq ($(filter setup test test-slow test-gpu lint format,$(MAKECMDGOALS)),)
 EXTRAS ?= export,runtime,rtx,bench,dev
+else
+EXTRAS ?= export,runtime,rtx,bench
+endif
 TASK   ?= det
 OUT    ?= build
 # Of the fast tests. All tests of a file run in one, since they share what is dear to make.
@@ -51,13 +56,16 @@ help: ## list the targets
 
 setup: environment ## make the virtual environment (VENV, PYTHON, EXTRAS)
 
-# One stamp a choice of extras: an environment made for a device is not ready for an export.
+# One stamp a choice of extras: an environment made for a device is not ready for an export, but one with the tools of
+# developers besides is.
 # Python compiles each module when it is first imported; pip would compile all of them, of which most never are.
 # Where Python is told not to keep what it compiles, pip does it, since every start would compile again.
 environment:
 	@case $$EXTRAS in *[!a-z0-9,]*) echo "EXTRAS are names between commas, such as runtime,verify" >&2; exit 2;; esac; \
 	  ready="$$VENV/.ready-$$(echo "$$EXTRAS" | tr , -)"; \
-	  if [ -e "$$ready" ] && [ -z "$$(find pyproject.toml constraints.txt -newer "$$ready")" ]; then exit 0; fi; \
+	  for stamp in "$$ready" "$$ready-dev"; do \
+    if [ -e "$$stamp" ] && [ -z "$$(find pyproject.toml constraints.txt -newer "$$stamp")" ]; then exit 0; fi; \
+  done; \
 	  "$$PYTHON" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.10 to 3.13 is needed; name one: make PYTHON=python3.11 ..." >&2; exit 2; }; \
 	  "$$PYTHON" -m venv $(SYSTEM) "$$VENV" || \

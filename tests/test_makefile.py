@@ -57,6 +57,27 @@ def test_runtime_and_gpu_do_not_share_an_environment(
     assert bool(list(venv.glob(".ready-*"))) != refused
 
 
+@pytest.mark.parametrize(
+    ("words", "developers"),
+    [(["environment"], False), (["setup"], True), (["setup", "EXTRAS=runtime"], False)],
+)
+def test_tools_of_developers_wait_for_a_target_that_needs_them(
+    words: list[str], developers: bool, tmp_path: Path
+) -> None:
+    """An environment with them is ready for the other targets, too. Nothing is installed here."""
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    for name in ("pip", "python"):
+        (venv / "bin" / name).symlink_to("/bin/true")
+    command = ["make", *words, f"VENV={venv}", "PYTHON=/bin/true"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [each.name.endswith("-dev") for each in venv.glob(".ready-*")] == [developers]
+    command[1] = "environment"
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
 TRAPS = (
     "q;touch TRAP",
     "$(touch TRAP)",
