@@ -27,7 +27,7 @@ Answer = Callable[[Job], str]
 def write_sweep(folder: Path, **keys: Any) -> Path:
     """Write a recipe with random weights and a sweep of its fwhm, and return the sweep's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {**tiny_settings(folder), "warp": {"lattice": [9, 15]}}
+    settings = tiny_settings(folder)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(settings, default=str))))
     data = {"recipe": "tiny.yaml", "matrix": {"warp.fwhm": [4, 7, 10]}, **keys}
     path = folder / "warps.yaml"
@@ -47,7 +47,8 @@ class FakeCluster:
 
     def __init__(self, answer: Answer, workers: Mapping[str, str] | None = None) -> None:
         """Take what answers, and hosts by the names of workers."""
-        self.answer, self.hosts = answer, workers or {"this machine": "here"}
+        self.answer, self.place = answer, "tcp://nowhere"
+        self.hosts = {"this machine": "here"} if workers is None else workers
         self.ran: list[Job] = []
         self.batches: list[list[Job]] = []
 

@@ -57,6 +57,8 @@ class Run:
     """Exports by the key of their job."""
     rows: dict[str, Row] = field(default_factory=dict)
     """Rows by the key of their job, with the time."""
+    jobs: dict[str, Job] = field(default_factory=dict)
+    """Jobs of exports by the name of the point's folder."""
     base: Point | None = None
     base_key: str | None = None
 
@@ -90,17 +92,15 @@ class Run:
         Its key holds the recipe and the hashes of all files that it names, the releases of the
         workers' packages, and the command.
         """
-        return Job(
-            name=point.name,
-            inputs={
+        if point.folder not in self.jobs:  # else the files were hashed before
+            inputs = {
                 "version": VERSION,
                 "contents": contents(point.recipe),
                 "environment": dict(self.environment),
-            },
-            command=Command(
-                arguments=(*self.points.command(point, self.folder(point)), "--json"),
-            ),
-        )
+            }
+            words = (*self.points.command(point, self.folder(point)), "--json")
+            self.jobs[point.folder] = Job(point.name, inputs, Command(words))
+        return self.jobs[point.folder]
 
     def folder(self, point: Point) -> Path:
         """Return the folder of a point's bundles."""
@@ -311,6 +311,8 @@ def _environment(opener: Opener) -> dict[str, str]:
             if outcome.status != "done":
                 raise LzuError(f"worker {outcome.name} cannot take part: {outcome.sentence}")
             found[outcome.name] = json.loads(outcome.answer["stdout"])
+        if not found:
+            raise LzuError(f"{cluster.place} has no workers; start some by `dask worker` there")
     return agreed(found)
 
 

@@ -127,3 +127,24 @@ def test_a_sweep_from_end_to_end(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert status_of(*words, "--json") == 0
     again = json.loads(capfd.readouterr().out)
     assert again["rows"] == first["rows"]
+
+
+@pytest.mark.slow  # starts a scheduler and two workers, which export three small bundles
+def test_a_sweep_on_a_scheduler(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With real workers of Dask, which have the same disk; nothing of Dask is on the terminal."""
+    pytest.importorskip("distributed", reason="a scheduler needs the extra cluster")
+    pytest.importorskip("psutil", reason="the workers of this test need it")
+    from lzu_benchmarks.harness.dask_processes import DaskProcesses
+
+    path = write_sweep(tmp_path, matrix={"warp.fwhm": [4, 7]}, do=["time"])
+    with DaskProcesses(2) as processes:
+        words = ["sweep", path, "--out", tmp_path / "out", "--scheduler", processes.address]
+        status = status_of(*words)
+    told = capfd.readouterr()
+    assert status == 0, told.err
+    assert "baseline" in told.out
+    assert "distributed" not in told.err
+    found = json.loads((tmp_path / "out" / "warps" / "results.json").read_text())
+    assert [row["status"] for row in found["rows"]] == ["done", "done"]
+    assert all(row["ratio"]["rounds"] > 1 for row in found["rows"])
+    assert found["machine"] == "workers of a cluster"

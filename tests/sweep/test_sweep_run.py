@@ -215,6 +215,12 @@ def test_a_cluster_s_workers_must_be_equal(sweep: Sweep, monkeypatch: pytest.Mon
     )
 
 
+def test_a_cluster_without_workers_is_one_sentence(sweep: Sweep) -> None:
+    assert refusal(lambda: sweep(workers={})) == (
+        "tcp://nowhere has no workers; start some by `dask worker` there"
+    )
+
+
 def test_on_a_cluster_bundles_are_timed_where_they_are(sweep: Sweep) -> None:
     """The baseline is exported on each worker that holds bundles; machines time beside others."""
     result, cluster = sweep(workers={"a": "here", "b": "there", "c": "there"})
