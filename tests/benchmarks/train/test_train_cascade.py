@@ -1,9 +1,12 @@
 """Comparison of the boxes that an adaptive detector is trained with: variants, command, table."""
 
 import json
+import pickle
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,11 +34,18 @@ def test_jittered_boxes_are_the_true_ones_moved_a_little() -> None:
     assert np.std(shown, axis=0).min() > 0.5
 
 
+def run_here(function: Callable[..., Any], jobs: Sequence[Any], processes: int) -> list[Any]:
+    """Stand in for `run_jobs`: run the jobs in this process, where torch is already imported."""
+    function, jobs = pickle.loads(pickle.dumps((function, jobs)))  # as on the way to a process
+    return [function(*job) for job in jobs]
+
+
 def test_the_command_trains_each_variant_from_the_uniform_weights_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quick = partial(bootstrap_ap_differences, resamples=10)
     monkeypatch.setattr(cascade, "bootstrap_ap_differences", quick)
+    monkeypatch.setattr(cascade, "run_jobs", run_here)
     out, work = tmp_path / "out", tmp_path / "work"
     given = ["cascade", "--out", str(out), "--work", str(work), "--json", "--sequences", "1"]
     given += ["--epochs", "4", "--frames", "16", "--seeds", "3", "--processes", "1", "--variants"]
