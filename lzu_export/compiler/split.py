@@ -139,7 +139,8 @@ class Split:
         Raises:
             LzuError: a part failed.
         """
-        jobs = [self._job(stage, part, about) for part in parts]
+        common = {**self._request(), "stage": stage, **about}
+        jobs = [self._job(common, part) for part in parts]
         sizes = {job.key: len(part) for job, part in zip(jobs, parts, strict=True)}
         found, start, frames = {}, time.perf_counter(), parts[-1].stop
         with (
@@ -162,21 +163,22 @@ class Split:
     def _outcomes(self, jobs: Sequence[Job], store: Store) -> Generator[Outcome, None, None]:
         yield from self._cluster.run(jobs, store)
 
-    def _job(self, stage: str, part: range, about: Mapping[str, Any]) -> Job:
-        request = {
-            "stage": stage,
-            "positions": [part.start, part.stop],
+    def _request(self) -> dict[str, Any]:
+        """Return what the requests of all parts have in common, see `part`."""
+        return {
             "recipe": self._recipe.model_dump(mode="json"),
             "folder": str(self._work.folder.resolve()),
             "directory": os.getcwd(),
             "environment": {name: os.environ.get(name) for name in THREADS},
             "versions": versions(PACKAGES),
             "source": source_digest(),
-            **about,
         }
+
+    def _job(self, common: Mapping[str, Any], part: range) -> Job:
+        request = {**common, "positions": [part.start, part.stop]}
         decides = {name: request[name] for name in request.keys() - {"folder", "directory"}}
         return Job(
-            name=f"{stage} of frames {part.start + 1} to {part.stop}",
+            name=f"{common['stage']} of frames {part.start + 1} to {part.stop}",
             inputs={
                 "fingerprint": self._work.fingerprint,
                 "files": self._work.hashes(),
