@@ -2,8 +2,10 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lzu_export.errors import LzuError
 from lzu_export.support.extras import needs
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 
 DIGITS = 4
 """Number of significant digits of a chosen number, so that recipes stay legible."""
-TRIES = 20
-"""Largest number of choices for one point that exclusions may refuse."""
+TRIES, DRAWS = 5, 1000
+"""Largest numbers of choices and of even draws for one point that exclusions may refuse."""
 
 
 class Searcher:
@@ -57,10 +59,13 @@ class Searcher:
                 n_startup_trials=max(4, min(10, 2 * len(sweep.matrix))),
             )
             self._study = optuna.create_study(sampler=sampler, directions=directions)
+        self._random = np.random.default_rng(sweep.search.seed)
         self._failed = optuna.trial.TrialState.FAIL
         self._space = {key: _distribution(values) for key, values in sweep.matrix.items()}
 
-    def ask(self, count: int, excluded: Any) -> list[tuple["Trial", Settings]]:
+    def ask(
+        self, count: int, excluded: Callable[[Settings], bool]
+    ) -> list[tuple["Trial", Settings]]:
         """Choose points.
 
         Args:
@@ -70,19 +75,25 @@ class Searcher:
         Raises:
             LzuError: exclusions refuse nearly all that is chosen.
         """
-        chosen: list[tuple[Trial, Settings]] = []
-        refused = 0
-        while len(chosen) < count:
+        return [self._one(excluded) for _ in range(count)]
+
+    def _one(self, excluded: Callable[[Settings], bool]) -> tuple["Trial", Settings]:
+        """Choose a point. What exclusions refuse is asked for again, and after some tries drawn
+        evenly: Optuna ignores failed trials, and would go on to choose what looks best.
+        """
+        for _ in range(TRIES):
             trial = self._study.ask(self._space)
             settings = self._settings(trial.params)
             if not excluded(settings):
-                chosen.append((trial, settings))
-                continue
+                return trial, settings
             self._study.tell(trial, state=self._failed)
-            refused += 1
-            if refused > TRIES * count:
-                raise LzuError("exclude leaves too little of the matrix to search; remove some")
-        return chosen
+        for _ in range(DRAWS):
+            drawn = {key: _draw(each, self._random) for key, each in self._sweep.matrix.items()}
+            if not excluded(self._settings(drawn)):
+                self._study.enqueue_trial(drawn)
+                trial = self._study.ask(self._space)
+                return trial, self._settings(trial.params)
+        raise LzuError("exclude leaves too little of the matrix to search; remove some")
 
     def tell(self, trial: "Trial", row: Row) -> None:
         """Report the result of a chosen point."""
@@ -119,6 +130,17 @@ def corners(sweep: Sweep) -> Iterator[Settings]:
     for key, values in ends.items():
         for value in values[1:]:
             yield {**first, key: value}
+
+
+def _draw(values: tuple[Any, ...] | Range, generator: np.random.Generator) -> Any:
+    """Draw a number of a range, or the index of a value of a list."""
+    if not isinstance(values, Range):
+        return int(generator.integers(len(values)))
+    if values.integers:
+        return int(generator.integers(int(values.low), int(values.high) + 1))
+    if values.log:
+        return float(np.exp(generator.uniform(np.log(values.low), np.log(values.high))))
+    return float(generator.uniform(values.low, values.high))
 
 
 def _distribution(values: tuple[Any, ...] | Range) -> "BaseDistribution":
