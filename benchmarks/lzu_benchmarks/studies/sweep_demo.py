@@ -1,9 +1,10 @@
-"""Run a sweep of 24 warps of the detection demonstration on 2 workers, and one after another.
+"""Time a sweep of 24 warps on 1 worker, and on 2 with a kill.
 
 `python -m lzu_benchmarks sweep_demo`.
 
-The sweep on several workers is killed when half of its jobs are done, and goes on. Exports and
-scores are compared, not times: those are measured one at a time in any case, at the end.
+The model is the adaptive detector of the demonstration. The sweep on several workers is killed when
+half of its jobs are done, and goes on. Exports and scores are compared, not times: those are
+measured one at a time in any case, at the end.
 """
 
 import argparse
