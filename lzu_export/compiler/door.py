@@ -15,8 +15,9 @@ def export(what: Any, out: str | Path = "build", **options: Any) -> Outcome:
     Args:
         what: a `Recipe`, or a wrapped `torch.nn.Module`.
         out: folder of all bundles.
-        options: for a recipe `force` (export again even if nothing changed) and `report` (receiver
-            of progress); for a network all arguments of `compiler.wrapped.export_model`.
+        options: for a recipe `force` (export again even if nothing changed), `report` (receiver of
+            progress) and `cluster` (see `compiler.pipeline.export`); for a network all arguments of
+            `compiler.wrapped.export_model`.
 
     Returns:
         Folder, manifest and status of the bundle.

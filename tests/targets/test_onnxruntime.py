@@ -41,6 +41,19 @@ def test_a_file_and_its_bytes_run_alike(model: onnx.ModelProto, tmp_path: Path) 
         np.testing.assert_array_equal(session.run({"x": x})["y"], -x)
 
 
+def test_threads_are_bounded_as_those_of_pytorch(
+    model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def threads(**options: Any) -> int:
+        session: Any = OnnxRuntimeSession(model.SerializeToString(), **options)
+        return int(session._session.get_session_options().intra_op_num_threads)
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert (threads(), threads(threads=2)) == (3, 2)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert threads() == 0, "ONNX Runtime chooses"
+
+
 def test_a_closed_session_runs_no_more(model: onnx.ModelProto) -> None:
     session = OnnxRuntimeSession(model.SerializeToString(), threads=1)
     host = session.host("x")
