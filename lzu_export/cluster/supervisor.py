@@ -44,4 +44,5 @@ def _kill(group: int) -> None:
 
 
 if __name__ == "__main__":
-    os._exit(supervise(sys.argv[1:]))
+    status = supervise(sys.argv[1:])
+    os._exit(status)

@@ -8,7 +8,6 @@ import random
 import re
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from lzu_export.errors import LzuError
+from lzu_export.support.interpreter import run_module
 
 HOST = "127.0.0.1"
 STARTING = 120.0
@@ -136,7 +136,7 @@ class DaskProcesses:
         }[name]
         with open(Path(self._folder.name, f"{name}.log"), "ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "dask", name, *words, "--host", HOST],
+                run_module("dask", name, *words, "--host", HOST),
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
