@@ -142,4 +142,5 @@ STAGES: dict[str, Callable[[Mapping[str, Any]], "State"]] = {
 """Functions that do a request, by its `stage`."""
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))))
+    status = main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    sys.exit(status)

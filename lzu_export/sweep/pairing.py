@@ -57,6 +57,10 @@ def pair(base: Path, bundle: Path) -> dict[str, Any]:
     }
 
 
+UNFIT = 2
+"""Exit status of a command whose input is unfit."""
+
+
 def main() -> None:
     """Run the command line of two folders."""
     try:
@@ -64,7 +68,7 @@ def main() -> None:
         print(json.dumps(pair(base, bundle)))
     except LzuError as error:
         print(f"error: {visible(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(UNFIT)
 
 
 if __name__ == "__main__":
