@@ -59,7 +59,8 @@ TOOLS = {
     "jetson_clocks": {"--show"},
     "dask": {
         "--name", "--resources", "--nthreads", "--no-nanny", "--no-dashboard", "--local-directory",
-        "--worker-port", "--tls-ca-file", "--tls-cert", "--tls-key",
+        "--worker-port", "--tls-ca-file", "--tls-cert", "--tls-key", "--host", "--nworkers",
+        "--dashboard-address",
     },
     "docker": {"--runtime", "--gpus"},
     "python3": {"--system-site-packages"},

@@ -30,6 +30,8 @@ OUTPUT_LIMIT = 64 * 1024**2
 """Largest stdout of a command in bytes."""
 LOG_LIMIT = 64 * 1024
 """Bytes of the end of stderr that are kept."""
+FRAME = " \t│╭╮╰╯─"
+"""Characters around a line of stderr that are no part of it, such as the frame of a usage error."""
 UNFIT = 2
 """Status of a job that could not be run, as of a command whose input is unfit."""
 
@@ -221,7 +223,7 @@ class _Tail:
 
 def _error(status: int, log: str) -> str:
     """Return the sentence of a command that failed: its own, if stderr has one."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    lines = [text for line in log.splitlines() if (text := line.strip(FRAME))]
     for line in reversed(lines):
         if line.startswith("error: "):
             return line.removeprefix("error: ")

@@ -97,6 +97,9 @@ def test_a_failure_s_sentence_is_the_command_s_own_and_its_log_is_bounded(
     assert len(answer["log"]) == 100
     answer, _ = ask("import os; os.write(2, b'last words'); os._exit(7)")
     assert answer["error"] == "it ended with status 7: last words"
+    box = "╭─ Error ─╮\\n│ No such option: --x  │\\n╰─────────╯"
+    answer, _ = ask(f"import os; os.write(2, '{box}'.encode()); os._exit(2)")
+    assert answer["error"] == "it ended with status 2: No such option: --x"
     answer, _ = ask("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     assert answer["status"] == 128 + signal.SIGKILL
     assert answer["error"].startswith("it was killed (SIGKILL)")

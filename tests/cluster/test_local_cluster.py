@@ -36,6 +36,17 @@ def test_jobs_run_once_and_return_output_and_files(tmp_path: Path) -> None:
     assert kept["status"] == "done"
 
 
+def test_a_run_that_is_left_kills_its_commands(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    slow = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    with open_cluster(workers=2) as cluster:
+        steps = cluster.run([job(slow, "slow"), job("", "waits"), job("pass", "quick")])
+        assert next(steps).name == "waits"
+        while not (pid.exists() and pid.read_text()):
+            time.sleep(0.01)
+    assert not Path("/proc", pid.read_text()).exists()
+
+
 def test_a_count_below_one_is_refused() -> None:
     with pytest.raises(LzuError, match="--workers is 0"), open_cluster(workers=0):
         pass

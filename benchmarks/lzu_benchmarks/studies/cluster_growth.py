@@ -1,4 +1,4 @@
-"""Measure how the load of Dask's scheduler grows with the number of jobs and of workers.
+"""Measure what a job costs Dask's scheduler as jobs grow.
 
 `python -m lzu_benchmarks cluster_growth` runs jobs that sleep on workers in processes of this
 machine, 10 to 10,000 of them on 8 workers, and then 1,000 on 2 to 16 workers. It reports what a job

@@ -1,4 +1,4 @@
-"""Show that jobs on a Dask cluster are neither lost nor doubled when its processes are killed.
+"""Show that kills of workers lose no job and double none.
 
 `python -m lzu_benchmarks cluster_kills` runs 1,000 trivial jobs on 8 workers in processes of this
 machine, and kills a random worker at 60 random moments. Then it does the same while the scheduler
