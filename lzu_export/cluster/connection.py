@@ -80,6 +80,7 @@ def connect(scheduler: str, security: "Security | None", timeout: float = TIMEOU
     Raises:
         LzuError: the address is none, nobody answers there, or its release of Dask is too old.
     """
+    _check_address(scheduler, security)
     try:
         client = _in_time(lambda: _client(scheduler, security, timeout), timeout + GRACE)
     except (OSError, asyncio.TimeoutError) as error:
@@ -99,6 +100,35 @@ def connect(scheduler: str, security: "Security | None", timeout: float = TIMEOU
         client.close()
         raise
     return client
+
+
+def _check_address(scheduler: str, security: "Security | None") -> None:
+    """Refuse what Dask would refuse after it has begun to connect: its client then waits to close.
+
+    Raises:
+        LzuError: it is no address, or it and the certificates contradict each other.
+    """
+    found = re.fullmatch(r"(tcp|tls)://(?:\[[^\]]+\]|[^\s:/]+):(\d{1,5})/?", scheduler)
+    if found is None or not 0 < int(found[2]) < 65536:
+        raise LzuError(
+            f"{scheduler!r} is no address of a scheduler; give one such as tcp://HOST:8786 or, "
+            "with certificates, tls://HOST:8786"
+        )
+    if found[1] == "tcp" and security is not None:
+        raise LzuError(
+            f"{scheduler} has no TLS, but certificates are given; write tls:// for tcp://, or "
+            "leave them out"
+        )
+    if found[1] == "tls" and not _has_certificates(security):
+        raise LzuError(f"{scheduler} needs certificates; give --tls-ca and --tls-cert")
+
+
+def _has_certificates(security: "Security | None") -> bool:
+    """Whether there are certificates, given ones or those of Dask's own configuration."""
+    from distributed import Security
+
+    arguments = (security or Security()).get_connection_args("client")
+    return arguments.get("ssl_context") is not None
 
 
 def _client(scheduler: str, security: "Security | None", timeout: float) -> "Client":

@@ -99,11 +99,25 @@ def test_an_absent_scheduler_is_a_sentence(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("address", ["nonsense", "ftp://127.0.0.1:1", "tcp://127.0.0.1", ""])
+@pytest.mark.parametrize(
+    "address",
+    ["nonsense", "ftp://127.0.0.1:1", "tcp://127.0.0.1", "tcp://127.0.0.1:99999", "tcp://:1", ""],
+)
 def test_a_wrong_address_is_a_sentence(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask_workers, "connect", lambda *given: connection.connect(*given, 0.3))
-    with pytest.raises(LzuError, match=r"no scheduler answers at|cannot be used as a scheduler"):
+    """Dask is not asked: its client would wait for 20 s at the end, and print a trace."""
+    monkeypatch.setattr(connection, "_client", None)
+    with pytest.raises(LzuError, match=f"^'{address}' is no address of a scheduler; give one such"):
         open_cluster(address).__enter__()
+
+
+def test_tls_without_certificates_and_certificates_without_tls_are_sentences(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "_client", None)
+    with pytest.raises(LzuError, match=r"^tls://h:1 needs certificates; give --tls-ca and"):
+        open_cluster("tls://h:1").__enter__()
+    with pytest.raises(LzuError, match=r"^tcp://h:1 has no TLS, but certificates are given; write"):
+        connection.connect("tcp://h:1", distributed.Security(), 0.3)
 
 
 def test_a_port_of_something_else_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,9 +217,10 @@ def test_tls_lets_in_those_with_a_certificate_alone(
         with open_cluster(address, certificates=mine) as opened:
             (found,) = opened.run([job("print(7)")])
         assert found.answer["stdout"].startswith("7\n")
-        for wrong in (address, address.replace("tls", "tcp")):
-            with pytest.raises(LzuError, match=r"no scheduler answers at|cannot be used as"):
-                open_cluster(wrong).__enter__()
+        with pytest.raises(LzuError, match=r"needs certificates; give --tls-ca and --tls-cert"):
+            open_cluster(address).__enter__()
+        with pytest.raises(LzuError, match=r"no scheduler answers at|cannot be used as"):
+            open_cluster(address.replace("tls", "tcp")).__enter__()
         other = tmp_path / "other"
         other.mkdir()
         with pytest.raises(LzuError, match="no scheduler answers at"):
