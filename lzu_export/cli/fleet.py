@@ -67,7 +67,7 @@ def fleet(
         request = request_of(archives, target, chosen, _words(builder), timing)
         order = Order(request, archives, tags, timeout, patience, again)
         with results.alone(), cluster.open() as opened:
-            found = ask_fleet(order, opened, results, Reporter(quiet=as_json))
+            found = ask_fleet(order, opened, results, Reporter())
     _write(found, out)
     _tell(found, out, as_json)
 

@@ -13,7 +13,7 @@ from lzu_export.support.terminal import print_json, say, show
 
 if TYPE_CHECKING:
     from lzu_export.cluster.cluster import Cluster
-    from lzu_export.sweep.points import Point
+    from lzu_export.sweep.points import Point, Points
     from lzu_export.sweep.results import Result
 
 FORMATS = ("json", "parquet")
@@ -64,7 +64,9 @@ def sweep(
 
     from lzu_export.support.plots import check_matplotlib
     from lzu_export.support.progress import Reporter
+    from lzu_export.sweep.points import Points
     from lzu_export.sweep.run import sweep as run_sweep
+    from lzu_export.sweep.schema import read_sweep
 
     wanted = list(dict.fromkeys(formats or []))
     for each in wanted:
@@ -74,23 +76,21 @@ def sweep(
     if "parquet" in wanted and find_spec("pyarrow") is None:
         raise ModuleNotFoundError(name="pyarrow")
     opener = Opener(scheduler, workers, tls)
-    result, points = run_sweep(file, out, opener, search=search, report=Reporter(quiet=as_json))
-    files = _write(result, points, file, out, wanted)
+    maker = Points(read_sweep(file), file)  # now, since the file may change while jobs run
+    result, points = run_sweep(file, out, opener, search=search, report=Reporter())
+    files = _write(result, points, maker, out, wanted)
     _tell(result, files, as_json)
     if result.failed:
         raise typer.Exit(exits.INCOMPLETE)
 
 
 def _write(
-    result: "Result", points: "dict[str, Point]", file: Path, out: Path, formats: list[str]
+    result: "Result", points: "dict[str, Point]", maker: "Points", out: Path, formats: list[str]
 ) -> list[Path]:
     """Write the results and the page, and return the files."""
     from lzu_export.sweep.page import sweep_page, write_page
-    from lzu_export.sweep.points import Points
     from lzu_export.sweep.results import write_results
-    from lzu_export.sweep.schema import read_sweep
 
-    maker = Points(read_sweep(file), file)
     commands = {name: maker.command(point, Path("build")) for name, point in points.items()}
     folder = out / result.name
     files = write_results(result, folder, formats)

@@ -84,9 +84,11 @@ def verdict(result: Result) -> list[str]:
         if result.rank.direction == "lowest":
             first = f"The point of the lowest {result.metric} is"
         said.append(f"{first} {best.name}: {figures(best, result)}.")
-    failed = len(result.failed)
+    failed = sum(row.status == "failed" for row in result.rows)
     if failed:
-        said.append(f"{failed} of {len(result.rows)} points failed; their sentences are below.")
+        said.append(f"{failed} of {len(result.rows)} points failed; each has its reason.")
+    if result.baseline is not None and result.baseline.status == "failed":
+        said.append("The baseline failed, so that nothing is compared with it.")
     return said
 
 

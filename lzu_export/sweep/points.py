@@ -78,15 +78,30 @@ class Points:
         Raises:
             LzuError: the recipe refuses a key or a value, or has no weights for the point.
         """
-        with self._named(where or line(settings)):
-            overrides = self._overrides({**self.sweep.set, **settings})
-            recipe = overridden(self._data, self._recipe_path, overrides)
-            if recipe.checkpoint.get(recipe.variant) is None and recipe.random_weights is None:
-                raise LzuError(
-                    f"the recipe has no checkpoint for the variant {recipe.variant}; give one by "
-                    "the key checkpoint, or random_weights to time an untrained network"
-                )
+        try:
+            return self._point(settings)
+        except LzuError as error:
+            blamed = "set" if self._is_set_refused(str(error)) else where or line(settings)
+            with self._named(blamed):
+                raise
+
+    def _point(self, settings: Settings) -> Point:
+        overrides = self._overrides({**self.sweep.set, **settings})
+        recipe = overridden(self._data, self._recipe_path, overrides)
+        if recipe.checkpoint.get(recipe.variant) is None and recipe.random_weights is None:
+            raise LzuError(
+                f"the recipe has no checkpoint for the variant {recipe.variant}; give one by "
+                "the key checkpoint, or random_weights to time an untrained network"
+            )
         return Point(settings, overrides, recipe)
+
+    def _is_set_refused(self, sentence: str) -> bool:
+        """Return whether `set` alone is refused with the same sentence, whatever the point."""
+        try:
+            self._point({})
+        except LzuError as error:
+            return bool(self.sweep.set) and str(error) == sentence
+        return False
 
     def baseline(self) -> Point | None:
         """Return the point that the others are compared with; None if there is none.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lzu_export.cli import sweep as command
+from lzu_export.cluster.jobs import Job
 from lzu_export.sweep.schema import Range
 from samples import status_of
 from sweep_samples import Exports, FakeCluster, FakeOpener, write_sweep
@@ -49,7 +50,24 @@ def test_a_failed_point_is_status_4(
     found = json.loads(told.out)
     assert [row["status"] for row in found["rows"]] == ["done", "done", "failed"]
     assert found["rows"][-1]["sentence"] == "the disk is full"
-    assert told.err == ""
+    assert "/4 warp.fwhm 7: failed: the disk is full" in told.err
+
+
+def test_the_file_may_change_while_jobs_run(
+    exports: Exports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page and results are written as the sweep was when it began."""
+    path = write_sweep(tmp_path)
+    answer = Exports.__call__
+
+    def answer_and_remove(self: Exports, job: Job) -> str:
+        path.unlink(missing_ok=True)
+        return answer(self, job)
+
+    monkeypatch.setattr(Exports, "__call__", answer_and_remove)
+    assert status_of("sweep", path, "--out", tmp_path / "out") == 0
+    assert not path.exists()
+    assert (tmp_path / "out" / "warps" / "sweep.html").is_file()
 
 
 @pytest.mark.usefixtures("exports")

@@ -45,6 +45,18 @@ def test_a_matrix_is_all_combinations_but_the_excluded_ones(tmp_path: Path) -> N
     assert len({each.folder for each in grid}) == 4
 
 
+def test_a_fault_of_all_points_is_named_where_it_is(tmp_path: Path) -> None:
+    """The baseline is the first point that is made, and has nothing to do with it."""
+    made = points_of(tmp_path, set={"evaluation.fraems": 3})
+    for make in (made.baseline, made.grid):
+        assert f"sweep {made.path}, set: recipe " in refusal(make)
+        assert "unknown key evaluation.fraems; did you mean frames?" in refusal(make)
+    other = points_of(tmp_path, set={"evaluation.frames": 3}, baseline={"variant": "unifrom"})
+    assert f"sweep {other.path}, baseline (which may be null, for none): " in refusal(
+        other.baseline
+    )
+
+
 def test_values_are_those_of_the_recipe(tmp_path: Path) -> None:
     """Lists may be single values, and paths are relative to the sweep's file."""
     made = points_of(

@@ -80,6 +80,18 @@ def test_the_table_fits_80_columns(count: int) -> None:
         assert f"the first 40 of {count} points" in shown
 
 
+def test_a_reason_of_many_points_is_written_once() -> None:
+    shown = " ".join(text(sweep_table(sample_result(30, failed=20))).split())
+    assert "failed: warp.fwhm 4, variant fixed and 19 more: it is full" in shown
+    assert shown.count("it is full") == 1
+    assert "20 of 30 points failed" in shown
+    result = sample_result(30, failed=20)
+    rows = [row.model_copy(update={"sentence": f"{row.name} is bad"}) for row in result.rows]
+    each = text(sweep_table(result.model_copy(update={"rows": tuple(rows)})))
+    assert each.count(" is bad") == 10
+    assert "failed: 10 more; all are in results.json" in each
+
+
 def test_keys_are_short_where_that_is_clear() -> None:
     assert short("warp.fwhm", ["warp.fwhm", "scale"]) == "fwhm"
     assert short("calibration.frames", ["calibration.frames", "evaluation.frames"]) == (

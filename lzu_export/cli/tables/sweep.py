@@ -1,5 +1,7 @@
 """Output of `sweep`: a row per point in the order of the ranking, and notes."""
 
+from collections.abc import Sequence
+
 from rich.console import Group
 from rich.text import Text
 
@@ -12,6 +14,8 @@ from lzu_export.sweep.schema import told
 
 MOST = 40
 """Largest number of points in the table: those that come first in the ranking."""
+LISTED = 10
+"""Largest number of doubts, and of reasons for failing, that are written out."""
 
 
 def sweep_table(result: Result) -> Group:
@@ -61,10 +65,28 @@ def _notes(result: Result, timed: bool) -> list[str]:
         told_.append("time: divided by the baseline's, in turns with it, [95 % interval]")
     if any(row.front for row in result.rows):
         told_.append("*: on the Pareto front: no other point is both more accurate and faster")
-    told_ += [f"doubtful: {row.name}: {row.doubt}" for row in result.rows if row.doubt]
+    doubts = [(row.name, row.doubt) for row in result.rows if row.doubt]
+    told_ += _few("doubtful", [f"{name}: {doubt}" for name, doubt in doubts])
     told_ += result.notes
-    told_ += [f"failed: {row.name}: {row.sentence}" for row in result.failed]
-    return told_
+    return told_ + _few("failed", _reasons(result.failed))
+
+
+def _reasons(failed: Sequence[Row]) -> list[str]:
+    """Return why points failed; a reason that several share once, with the first of them."""
+    names: dict[str, list[str]] = {}
+    for row in failed:
+        names.setdefault(row.sentence, []).append(row.name)
+    return [
+        f"{same[0]}{f' and {len(same) - 1} more' if len(same) > 1 else ''}: {sentence}"
+        for sentence, same in names.items()
+    ]
+
+
+def _few(kind: str, texts: Sequence[str]) -> list[str]:
+    """Return notes of one kind, the first ones alone where they are many."""
+    shown = [f"{kind}: {each}" for each in texts[:LISTED]]
+    rest = len(texts) - LISTED
+    return [*shown, f"{kind}: {rest} more; all are in {FILE}"] if rest > 0 else shown
 
 
 def _number(value: float | None, form: str) -> str:
