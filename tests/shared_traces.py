@@ -16,6 +16,7 @@ from typing import Any
 
 import onnx
 import torch
+from pydantic import BaseModel
 
 from lzu_export.support.provenance import PACKAGES, source_digest, versions
 
@@ -90,6 +91,8 @@ class _Describer(pickle.Pickler):
         if isinstance(value, torch.Tensor):
             flat = value.detach().contiguous().numpy()
             return _described(type(value), flat.shape, flat.dtype, flat.tobytes())
+        if isinstance(value, BaseModel | torch.nn.Module):
+            return type, (value.__class__,), _ordered(vars(value))
         if isinstance(value, FunctionType) and "<locals>" in value.__qualname__:
             held = [cell.cell_contents for cell in value.__closure__ or ()]
             code = marshal.dumps(value.__code__)
@@ -99,3 +102,11 @@ class _Describer(pickle.Pickler):
 
 def _described(*parts: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     return tuple, (parts,)
+
+
+def _ordered(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return an object's attributes with sets as lists: a set's order differs between processes."""
+    return {
+        name: sorted(value, key=repr) if isinstance(value, set) else value
+        for name, value in attributes.items()
+    }

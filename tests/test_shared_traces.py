@@ -1,6 +1,8 @@
 """Equal networks are traced once for all tests, and networks that differ never share a trace."""
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +100,25 @@ def test_what_cannot_be_described_is_traced_every_time(
     for _ in range(2):
         traces(held, torch.zeros(1, 1, 2, 2))
     assert counted.calls == 2
+
+
+def test_settings_have_the_same_fingerprint_in_every_process() -> None:
+    program = (
+        "from lzu_export.recipes.networks import AnchorSpec; from shared_traces import fingerprint;"
+        "print(fingerprint(AnchorSpec(octave_base_scale=3, scales_per_octave=2, ratios=(1, 2))))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).parent,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(found) == 1
 
 
 def test_traces_belong_to_code_and_old_ones_of_other_code_are_removed(
