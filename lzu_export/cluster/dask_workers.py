@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from distributed import Future as DaskFuture
 
 _MODULE = '__import__("lzu_export.cluster.worker", None, None, ["run"])'
-RUN = f"{_MODULE}.run(request, files)"
+_NAME = 'str(__import__("distributed").get_worker().name)'
+RUN = f"{_MODULE}.run(request, files, {_NAME})"
 """Text that runs a job on a worker."""
 STOP = f"{_MODULE}.stop(keys)"
 """Text that kills jobs on a worker."""

@@ -3,11 +3,12 @@
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from lzu_export.cluster.jobs import Job, Needs, Outcome
 from lzu_export.cluster.workers import Answer, ConnectionLost, WorkerDied, WorkerInfo, Workers
@@ -203,14 +204,13 @@ class Run:
         if answer["status"] != 0:
             return self._failed(attempt, answer["error"], answer)
         self._release(attempt.job)
-        worker = attempt.worker.name if attempt.worker is not None else answer["host"]
-        job = attempt.job
+        worker, job = _ran_on(attempt, answer), attempt.job
         return Outcome(job.key, job.name, "done", "", answer, answer["seconds"], worker, files)
 
     def _failed(self, attempt: _Attempt, why: str, answer: dict | None = None) -> Outcome:
         answer = answer or {}
         self._release(attempt.job)
-        worker = attempt.worker.name if attempt.worker is not None else answer.get("host", "")
+        worker = _ran_on(attempt, answer)
         seconds = answer.get("seconds", 0.0)
         return Outcome(attempt.job.key, attempt.job.name, "failed", why, answer, seconds, worker)
 
@@ -227,6 +227,13 @@ class Run:
             self._workers.forget(unused)
 
 
+def _ran_on(attempt: _Attempt, answer: Mapping[str, Any]) -> str:
+    """Return the name of the worker that ran an attempt, or its host; empty if none answered."""
+    if attempt.worker is not None:
+        return attempt.worker.name
+    return str(answer.get("worker") or answer.get("host", ""))
+
+
 def gone(workers: Workers) -> LzuError:
     """Return the error that a scheduler has gone."""
     return LzuError(
@@ -241,7 +248,10 @@ def lack(needs: Needs, place: str, seen: list[WorkerInfo]) -> str:
         return f"no worker is connected to {place}; start one with: dask worker {place}"
     there = ", ".join(sorted(each.name for each in seen)[:5]) + (", ..." if len(seen) > 5 else "")
     if needs.worker is not None and needs.worker not in {each.name for each in seen}:
-        return f"its worker {needs.worker} is not connected to {place}; there are {there}"
+        return (
+            f"its worker {needs.worker} is not connected to {place}; start it again "
+            f"(connected: {there})"
+        )
     wanted = " ".join(f"{name}={amount:g}" for name, amount in needs.resources)
     return (
         f"no worker at {place} has {wanted}; start one with: "

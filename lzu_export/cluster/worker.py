@@ -43,18 +43,19 @@ class _Unfit(Exception):
     """Sentence on why a job cannot be run here."""
 
 
-def run(request: str, files: Mapping[str, bytes]) -> tuple[str, dict[str, bytes]]:
+def run(request: str, files: Mapping[str, bytes], worker: str = "") -> tuple[str, dict[str, bytes]]:
     """Run one command; every fault is part of the answer, not an exception.
 
     Args:
         request: JSON with `key`, and `module`, `arguments`, `environment`, `timeout`, `folder` and
             `returns` as in `lzu_export.cluster.jobs.Command`.
         files: files to write into the job's folder first, by path relative to it.
+        worker: name of the worker; empty where it has none.
 
     Returns:
         The answer, JSON with `status` (of the exit; 128 and more: a signal), `stdout`, `error`
         (sentence; empty after status 0), `log` (end of stderr), `seconds`, `python`, `host`,
-        `lzu_export` (version or null); and the returned files by relative path.
+        `worker`, `lzu_export` (version or null); and the returned files by relative path.
     """
     started = time.monotonic()
     answer: dict[str, Any] = {"status": UNFIT, "stdout": "", "error": "", "log": ""}
@@ -77,6 +78,7 @@ def run(request: str, files: Mapping[str, bytes]) -> tuple[str, dict[str, bytes]
         "seconds": time.monotonic() - started,
         "python": platform.python_version(),
         "host": socket.gethostname(),
+        "worker": worker,
         "lzu_export": _version(),
     }
     return json.dumps(answer), returned

@@ -63,6 +63,7 @@ def test_jobs_run_on_workers_and_share_large_files(scheduler: str) -> None:
     assert found["second"].files == {"out.bin": content}
     assert found["bound"].answer["stdout"].startswith("5\n")
     assert found["bound"].worker == names[1]
+    assert found["first"].worker in names
 
 
 def test_a_run_that_is_left_kills_its_commands(scheduler: str, tmp_path: Path) -> None:

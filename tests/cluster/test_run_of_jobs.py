@@ -166,7 +166,7 @@ def test_bound_jobs_go_to_their_worker_and_resources_to_those_that_have_them() -
     [
         (
             {"worker": "three"},
-            "its worker three is not connected to tcp://fake; there are one, two",
+            "its worker three is not connected to tcp://fake; start it again (connected: one, two)",
         ),
         (
             {"resources": {"thor": 2}},

@@ -29,11 +29,11 @@ def sweep_table(result: Result) -> Group:
     columns += [Column("status", left=True)]
     base = [result.baseline] if result.baseline else []
     rows = [_row(row, result, scored, timed) for row in (*shown, *base)]
+    below = ((_notes(result, timed), "italic"), (verdict(result), "bold"))
     return Group(
         Text(visible(f"Sweep {result.name}, {result.recipe}"), "italic"),
         grid(columns, rows),
-        notes(_notes(result, timed)),
-        notes(verdict(result), "bold"),
+        *(notes(sentences, style) for sentences, style in below if sentences),
     )
 
 
