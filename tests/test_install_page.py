@@ -46,6 +46,9 @@ MACHINES = {
         ("cuda-bindings==12.", "onnxruntime==1.23", "numpy==2.2"),
         ("torch==", "tensorrt"),
     ),
+    "worker of a Dask cluster": Machine(
+        ALL, JETSON_6, ("distributed==", "onnxruntime==", "psutil=="), ("torch==", "tensorrt")
+    ),
     "JetPack 7": Machine(("3.12",), JETSON_7, ("cuda-bindings==13.",), ("torch==", "tensorrt")),
 }
 
