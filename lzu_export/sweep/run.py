@@ -69,7 +69,11 @@ class Run:
 
     def measure(self, points: Sequence[Point]) -> list[Row]:
         """Export points and time them, and return their rows in the same order."""
-        mine = {self.job(each).key: each for each in points}
+        with self.watch.preparation(len(points)) as step:
+            mine = {}
+            for each in points:
+                mine[self.job(each).key] = each
+                step()
         whole = dict(mine)
         if self.base is not None:
             self.base_key = self.job(self.base).key

@@ -1,6 +1,6 @@
 """Show a sweep while it runs, on stderr: a live table in a terminal, elsewhere a line a job."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Group
@@ -13,6 +13,8 @@ from lzu_export.support.tables import Column, coloured, grid
 
 SHOWN = 12
 """Largest number of jobs in the live table, the latest ones."""
+MANY = 50
+"""Smallest number of points whose preparation is shown."""
 COLUMNS = (Column("point", left=True), Column("figure"), Column("s"), Column("status", left=True))
 
 
@@ -22,6 +24,18 @@ class Watch:
     def __init__(self, report: Reporter) -> None:
         """Write to a reporter's console."""
         self._report = report
+
+    @contextmanager
+    def preparation(self, points: int) -> Iterator[Callable[[], None]]:
+        """Show that the files of this many points are hashed, and yield what counts a point.
+
+        Few points take a moment, and nothing is shown.
+        """
+        if points < MANY:
+            yield lambda: None
+            return
+        with self._report.steps("hashing the points' files", points) as step:
+            yield step
 
     @contextmanager
     def phase(self, title: str, total: int) -> Iterator["Phase"]:

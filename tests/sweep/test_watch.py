@@ -6,7 +6,7 @@ import pytest
 
 from lzu_export.support.progress import Reporter
 from lzu_export.support.terminal import Terminal
-from lzu_export.sweep.watch import SHOWN, Watch
+from lzu_export.sweep.watch import MANY, SHOWN, Watch
 
 
 def shown(*, terminal: bool, jobs: int = 3) -> str:
@@ -34,3 +34,14 @@ def test_a_terminal_has_the_latest_jobs_and_then_a_line(jobs: int) -> None:
     assert f"export: {jobs - 1} done, 1 failed" in text
     assert f"fwhm {jobs - 1}" in text
     assert text.count("fwhm 0 ") <= (2 if jobs > SHOWN else 99)
+
+
+@pytest.mark.parametrize(("points", "line"), [(MANY, "  hashing the points' files ...\n"), (9, "")])
+def test_the_preparation_of_many_points_is_shown(points: int, line: str) -> None:
+    report = Reporter()
+    stream = io.StringIO()
+    report.console = Terminal(file=stream, force_terminal=False, width=80)
+    with Watch(report).preparation(points) as step:
+        for _ in range(points):
+            step()
+    assert stream.getvalue() == line
