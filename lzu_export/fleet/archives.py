@@ -147,6 +147,6 @@ def _shared(bundles: Sequence[Bundle], target: Target) -> tuple[str, ...]:
     if not shared:
         raise LzuError(
             f"the bundles share no precision for {target.name}; give bundles of one precision, or "
-            "write the files that are missing (lzu-export derive BUNDLE)"
+            "write those that are missing with lzu-export derive"
         )
     return shared

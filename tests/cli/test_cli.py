@@ -270,7 +270,7 @@ def exported(monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path) -> list[Any]:
 
     reached: list[Any] = []
 
-    def fake(recipes: Any, out: Path, *, force: bool, report: Any) -> list[pipeline.Outcome]:
+    def fake(recipes: Any, out: Path, **settings: Any) -> list[pipeline.Outcome]:
         reached.extend(recipes)
         return [pipeline.Outcome(tiny_bundle, read_manifest(tiny_bundle), "exported")]
 

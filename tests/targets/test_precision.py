@@ -276,7 +276,7 @@ def test_another_export_takes_the_ranges_that_it_finds(
     def forbidden(*_: Any, **__: Any) -> Any:
         raise AssertionError("calibrated again")
 
-    monkeypatch.setattr(ranges, "calibrate", forbidden)
+    monkeypatch.setattr(ranges, "collect", forbidden)
     cache = detector.folder / "calibration.json"
     calibration = {"frames": str(frames), "count": 4, "cache": str(cache)}
     again = _export("det", tmp_path, frames, calibration=calibration)
