@@ -65,13 +65,13 @@ class Runs:
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def finish(self, running: "subprocess.Popen[str]") -> dict[str, Any]:
-        """Return the result of a sweep that was started.
+        """Return the result of a sweep that was started; points of it may have failed.
 
         Raises:
-            LzuError: it failed.
+            LzuError: it failed as a whole.
         """
         told, _ = running.communicate()
-        if running.returncode:
+        if running.returncode not in (exits.DONE, exits.INCOMPLETE):
             raise LzuError("the sweep failed, as said above")
         found: dict[str, Any] = json.loads(told)
         return found
@@ -110,6 +110,7 @@ def measure(runs: Runs, workers: int) -> dict[str, Any]:
         "kept": len(kept),
         "done_again": sum(after.get(name) != written for name, written in kept.items()),
         "equal": _metrics(alone) == _metrics(together),
+        "failed": sum(row["metric"] is None for row in together["rows"]),
         "timing_seconds": time.monotonic() - started,
         "frames": timed["frames"],
         "front": [
@@ -149,7 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{result['jobs']} exports: {result['serial_seconds']:.0f} s by 1 worker, "
         f"{result['parallel_seconds']:.0f} s by {result['workers']}, killed once",
         f"{result['kept']} jobs were done before the kill, {result['done_again']} of them again",
-        f"metrics of both {'are equal' if result['equal'] else 'differ'}",
+        f"metrics of both {'are equal' if result['equal'] else 'differ'}; "
+        f"{result['failed']} points failed",
         f"timing one at a time: {result['timing_seconds']:.0f} s",
     )
 
