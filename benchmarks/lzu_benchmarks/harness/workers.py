@@ -10,6 +10,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from lzu_export.cli import exits
+
 
 @contextmanager
 def workers(processes: int) -> Iterator[Pool]:
@@ -52,4 +54,4 @@ def _end_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os._exit(exits.INTERRUPTED)
