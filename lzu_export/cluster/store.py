@@ -1,14 +1,14 @@
 """Outcomes of done jobs in a folder, so that a run can go on where an earlier one ended."""
 
-import fcntl
 import json
-import os
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 from lzu_export.cluster.jobs import Job, Outcome
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.support.files import clear, read_json, replacing, write_text
+from lzu_export.support.files.locking import holding
 
 JSON_LIMIT = 256 * 1024**2
 """Largest outcome in bytes that is read; it holds the command's stdout."""
@@ -23,7 +23,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Name the folder; it is made and locked on entry."""
         self.folder = folder
-        self._lock: int | None = None
+        self._held = ExitStack()
 
     def __enter__(self) -> "Store":
         """Lock the folder.
@@ -31,17 +31,8 @@ class Store:
         Raises:
             LzuError: another run holds it, or it cannot be written.
         """
-        with readable_os_errors(str(self.folder)):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._lock = os.open(self.folder / ".lock", flags, 0o666)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._unlock()
-            raise LzuError(
-                f"another run is using {self.folder}; wait for it, or choose another folder"
-            ) from error
+        refusal = f"another run is using {self.folder}; wait for it, or choose another folder"
+        self._held.enter_context(holding(self.folder / ".lock", str(self.folder), refusal))
         return self
 
     def __exit__(
@@ -51,12 +42,7 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         """Release the folder."""
-        self._unlock()
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._held.close()
 
     def get(self, job: Job) -> Outcome | None:
         """Return the outcome of a job that was done before, or None.

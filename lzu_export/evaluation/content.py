@@ -25,7 +25,7 @@ class Content(Section):
     """Hashes and statistics of a set's frames and truth, in the order of the set."""
 
     definition: int = 1
-    """Definition of the hashes, see `DEFINITION`; records that lack it are of the first."""
+    """Number of the hashes' definition, see `DEFINITION`; older records lack it, and have 1."""
     truth: str
     """SHA-256 of the truth, cameras and sequences."""
     frames: str

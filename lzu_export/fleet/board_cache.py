@@ -1,6 +1,5 @@
 """A board's cache of received archives: found by hash, complete or absent, bounded in size."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.support.files import clear, replacing
 from lzu_export.support.files.hashes import sha256
+from lzu_export.support.files.locking import holding
 from lzu_export.support.files.places import user_folder
 
 KEPT = 4 << 30
@@ -40,17 +40,11 @@ class BoardCache:
         Raises:
             LzuError: other work holds the cache, or the folder cannot be written.
         """
-        with readable_os_errors(f"the board's cache {self.folder}"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("a")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LzuError(
-                    "the board works for another fleet; wait until that is done, or give it a "
-                    "folder of its own (LZU_CACHE)"
-                ) from None
+        refusal = (
+            "the board works for another fleet; wait until that is done, or give it a folder of "
+            "its own (LZU_CACHE)"
+        )
+        with holding(self.folder / "lock", f"the board's cache {self.folder}", refusal):
             work = self.folder / "work"
             clear(work)
             with readable_os_errors(f"the board's cache {self.folder}"):

@@ -1,6 +1,5 @@
 """A fleet's folder: each board's result and engines, kept for the next time."""
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from lzu_export.fleet.messages import ENGINES, BoardEngine, Look, Request, Work
 from lzu_export.fleet.rows import Row
 from lzu_export.support.files import clear, make_folder, read_json, replacing, write_text
 from lzu_export.support.files.hashes import sha256
+from lzu_export.support.files.locking import holding
 
 FILE = "board.json"
 """Name of the file with a board's row, in the folder of the board."""
@@ -59,17 +59,11 @@ class Results:
         Raises:
             LzuError: another fleet writes there, or the folder cannot be written.
         """
-        with readable_os_errors(f"the folder {self.folder}"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / ".lock").open("a")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LzuError(
-                    f"another fleet writes to {self.folder}; wait until it is done, or name "
-                    "another folder (--out)"
-                ) from None
+        refusal = (
+            f"another fleet writes to {self.folder}; wait until it is done, or name another "
+            "folder (--out)"
+        )
+        with holding(self.folder / ".lock", f"the folder {self.folder}", refusal):
             yield
 
     def find(self, row: Row) -> Row | None:

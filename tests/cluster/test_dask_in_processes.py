@@ -50,7 +50,7 @@ def test_a_job_that_ends_its_worker_each_time_is_a_row_and_others_are_done(
 
 
 def test_a_large_file_goes_and_comes_back(address: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Of 100 MB, which Dask would warn about on stderr."""
+    """The file has 100 MB. Dask must not warn about it on stderr."""
     content = bytes(range(256)) * 400_000
     copy = job("import shutil; shutil.copy('in', 'out.bin')", "copy", files={"in": content})
     with open_cluster(address) as cluster:

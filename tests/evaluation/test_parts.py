@@ -119,7 +119,7 @@ def test_scorers_of_parts_give_the_results_of_the_whole(kind: str, cuts: list[in
 
 
 def test_so_do_those_of_many_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of which none are matched as they come."""
+    """A set so large that its images are matched at the end."""
     monkeypatch.setattr(scorers_module, "AS_THEY_COME", 9)
     make, shown = SCORED["boxes"]
     merged, whole = in_parts(make, shown, [8, 16]), count(make(), shown)
