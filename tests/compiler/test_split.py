@@ -28,9 +28,9 @@ from lzu_export.inputs.frame_sources import FrameList
 from lzu_export.quantization.ranges import packed_histograms
 from lzu_export.recipes import Recipe, list_recipes, load_recipe
 from lzu_export.runtime import CameraFrame, Detections
-from lzu_export.support.progress import Reporter
 from lzu_export.tasks.agreement import Agreements
 from lzu_export.verification.streams import ComparedStreams, Gap
+from reporters import Notes
 from samples import CLASSES, tiny_recipe
 
 SEQUENCES = [sequence for sequence in range(9) for _ in range(2 + sequence % 3)]
@@ -130,15 +130,6 @@ class InTurn:
         assert part.main(json.loads(job.files[job.command.arguments[0]])) == 0
         files = {part.RESULT: (self.folder / part.RESULT).read_bytes()}
         return Outcome(job.key, job.name, "done", "", {}, 0.0, "a", files)
-
-
-class Notes(Reporter):
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.notes: list[str] = []
-
-    def note(self, text: Any) -> None:
-        self.notes.append(str(text).strip())
 
 
 ENGINES: Any = [

@@ -15,7 +15,7 @@ from lzu_export.cluster.cluster import open_cluster
 from lzu_export.compiler import split
 from lzu_export.compiler.pipeline import export
 from lzu_export.recipes import load_recipe
-from lzu_export.support.progress import Reporter
+from reporters import Notes
 
 pytestmark = pytest.mark.slow
 
@@ -28,17 +28,6 @@ QUICK: dict[str, Any] = {
     "lowering.zoom": "matmul",
     "lowering.unzoom": "matmul",
 }
-
-
-class Notes(Reporter):
-    """Keeps the lines that a terminal would show."""
-
-    def __init__(self) -> None:
-        super().__init__(quiet=True)
-        self.notes: list[str] = []
-
-    def note(self, text: Any) -> None:
-        self.notes.append(str(text).strip())
 
 
 @pytest.mark.parametrize(
