@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import gc
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -29,8 +30,13 @@ settings.register_profile("any-machine", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("any-machine")
 
-# Below `make test` as without it, remedies name options and not the Makefile's variables.
-os.environ.pop("MAKELEVEL", None)
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Tests below `make test` see what they see without it: remedies name options and not the
+# Makefile's variables, and a Makefile that a test runs takes its own defaults.
+DEFAULTS = re.findall(r"^(\w+) *\?=", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+for exported in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS", *DEFAULTS):
+    os.environ.pop(exported, None)
 
 # A trace makes a million objects; looking for garbage at every 700th takes a tenth of its time.
 gc.set_threshold(20_000, 20, 20)
@@ -38,8 +44,6 @@ gc.set_threshold(20_000, 20, 20)
 # Tests start many programs, and without compiled modules each compiles the whole package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Keep the rendered frames of tests out of the user's own cache.
 os.environ.setdefault("LZU_CACHE", str(REPOSITORY / ".pytest_cache" / "lzu"))

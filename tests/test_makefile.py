@@ -13,13 +13,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
-@pytest.fixture(autouse=True)
-def outside_of_make(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove make's own variables, since these tests may run below `make test` themselves."""
-    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "VENV", "OUT"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.mark.parametrize(
     ("extras", "there", "refused"),
     [
