@@ -1,7 +1,7 @@
 """ONNX Runtime: the engine is an ONNX file, on the CPU or on a GPU if the build has one."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,9 @@ BLOCK = 3
 LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 9, 31, 1.5
 """Bounds of the number of rounds in a comparison of models, and the seconds that rounds may take
 between these bounds."""
+FIRST_ROUNDS, HOPELESS = 3, 3.0
+"""Number of rounds of single runs in which a comparison begins, and how many times as long as the
+fastest model another one takes in each of them to run in no further round."""
 
 
 def time_models(models: Sequence[bytes], *, rounds: int = 9) -> list[float]:
@@ -207,14 +210,32 @@ def time_models(models: Sequence[bytes], *, rounds: int = 9) -> list[float]:
 def compare_models(models: Sequence[bytes]) -> list[list[float]]:
     """Time each small model on random input; return the seconds of its fastest run per round.
 
-    The models take turns in every round, in changing order.
+    The models take turns in every round, in changing order. The first rounds are short. A model
+    that is hopelessly slow in them runs in these only, since more would take most of the time.
     """
     subjects = _subjects(models)
-    spent = sum(_seconds_of(each) for each in subjects.values()) * (BLOCK + 1)
-    rounds = round(min(max(SECONDS / spent, LEAST_ROUNDS), MOST_ROUNDS))
-    plan = Plan(queries=BLOCK * rounds, block=BLOCK, warmup_queries=1, warmup_seconds=0.0)
+    spent = {name: _seconds_of(each) for name, each in subjects.items()}
+    plan = Plan(queries=FIRST_ROUNDS, block=1, warmup_queries=0, warmup_seconds=0.0)
+    found = _rounds(subjects, plan)
+    fastest = [min(seconds) for seconds in zip(*found.values(), strict=True)]
+    kept = {
+        name: subjects[name]
+        for name, mine in found.items()
+        if any(a < HOPELESS * b for a, b in zip(mine, fastest, strict=True))
+    }
+    if len(kept) > 1:
+        total = sum(spent[name] for name in kept) * (BLOCK + 1)
+        rounds = round(min(max(SECONDS / total, LEAST_ROUNDS), MOST_ROUNDS))
+        plan = Plan(queries=BLOCK * rounds, block=BLOCK, warmup_queries=0, warmup_seconds=0.0)
+        for name, more in _rounds(kept, plan).items():
+            found[name] += more
+    return list(found.values())
+
+
+def _rounds(subjects: Mapping[str, Subject], plan: Plan) -> dict[str, list[float]]:
+    """Return the seconds of each model's fastest run per round."""
     timings = take_turns(subjects, plan)
-    return [[min(turn) / 1e9 for turn in each.turns] for each in timings.values()]
+    return {name: [min(turn) / 1e9 for turn in each.turns] for name, each in timings.items()}
 
 
 def _subjects(models: Sequence[bytes]) -> dict[str, Subject]:

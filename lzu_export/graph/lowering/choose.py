@@ -44,8 +44,8 @@ LEAST_LOSS = 5e-5
 microseconds is the cost of a call."""
 
 Timer = Callable[[Sequence[onnx.ModelProto]], Sequence[Sequence[float]]]
-"""Function that returns the seconds that each small model takes on the target, by round; every
-model runs in every round."""
+"""Function that returns the seconds that each small model takes on the target, by round; a model
+that is hopelessly slow runs in the first rounds only."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def measure_step(steps: Mapping[str, Step], timer: Timer) -> tuple[Kind, str]:
     seconds: dict[Kind, list[float]] = {}
     for place, kind in enumerate(lowerings):
         mine = rounds[place * len(steps) : (place + 1) * len(steps)]
-        seconds[kind] = [sum(each) for each in zip(*mine, strict=True)]
+        seconds[kind] = [sum(each) for each in zip(*mine, strict=False)]  # the rounds of all
     kind, reason = decide_by_times(seconds)
     return kind, f"measured with {', '.join(steps)}: {reason}"
 
@@ -172,12 +172,13 @@ def decide_by_times(seconds: Mapping[Kind, Sequence[float]]) -> tuple[Kind, str]
 
     Args:
         seconds: one value per round for each lowering, in the order in which they win ties; the
-            values of a round were measured within moments of each other.
+            values of a round were measured within moments of each other. A lowering may be
+            missing in later rounds; it is compared in those that it has.
     """
     lowerings = list(seconds)
     typical = {kind: median(seconds[kind]) for kind in lowerings}
     against = {
-        (slow, fast): ratio_of(seconds[slow], seconds[fast])
+        (slow, fast): ratio_of(*_common(seconds[slow], seconds[fast]))
         for slow in lowerings
         for fast in lowerings
         if slow != fast
@@ -206,6 +207,11 @@ def decide_by_times(seconds: Mapping[Kind, Sequence[float]]) -> tuple[Kind, str]
             f"[{found.low:.2f}, {found.high:.2f}]{' (a tie)' if tied else ''}"
         )
     return chosen, "; ".join(told)
+
+
+def _common(*times: Sequence[float]) -> list[Sequence[float]]:
+    """Return the rounds that all have."""
+    return [each[: min(map(len, times))] for each in times]
 
 
 def _wanted(model: onnx.ModelProto, zoom: str, unzoom: str) -> list[tuple[str, gs.Node, str]]:

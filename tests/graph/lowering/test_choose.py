@@ -191,6 +191,14 @@ def test_a_few_microseconds_are_a_tie_however_many_times_as_long(
     assert ("(a tie)" in reason) is (kind == "banded")
 
 
+def test_a_lowering_without_later_rounds_is_compared_in_its_own() -> None:
+    """A slow start of all is no reason to prefer what ran in that start only, or to drop it."""
+    seconds = {"banded": [9.0, 9.0, 9.0], "matmul": [3.0, 3.0, 3.0, 1.0, 1.0, 1.0, 1.0]}
+    kind, reason = decide_by_times(seconds)
+    assert kind == "matmul"
+    assert "banded 9000.00 ms, 3.00 times [3.00, 3.00]" in reason
+
+
 def test_the_preferred_lowering_goes_by_shapes_alone() -> None:
     """It is the same for warps of any support: banded, unless the matrices are small."""
     for out, first in (((12, 20), "matmul"), ((12, 128), "matmul"), ((12, 130), "banded")):
