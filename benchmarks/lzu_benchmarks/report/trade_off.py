@@ -3,8 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+from lzu_benchmarks.report.labels import Box, Label, Place, Segment, place
 from lzu_export.support.look.svg import FAINT, INK, MARKERS, PAPER, SERIES, STYLE, plain, svg, touch
 from lzu_export.support.pareto import front
 from lzu_export.support.plots import plotting
@@ -17,11 +19,10 @@ FROM_ZERO = 0.4
 """Smallest span of the values, as a share of the largest, for which an axis begins at zero."""
 ROOM = 0.22
 """Part of the span that an axis has beyond its values."""
-RADII, DIRECTIONS = (11.0, 22.0, 36.0, 52.0), 16
-"""Distances of a label from its point, in typographic points, and the number of directions that are
-tried at each."""
-LED = 30.0
-"""Distance from which a line leads from a label to its point."""
+LETTERS = 9.5
+"""Size of a label's letters in typographic points."""
+LINE = 0.2
+"""Height in inches of a line of the numbers' key."""
 
 
 @dataclass(frozen=True)
@@ -94,35 +95,58 @@ def _drawn(
     description: str,
     joined: bool,
 ) -> str:
-    marks: dict[str, dict[str, str]] = {}
-    with plotting(STYLE) as plt:
-        figure, panel = plt.subplots(figsize=size, layout="constrained")
-        _frame(panel, points)
-        best = front([(point.cost, point.gain) for point in points])
-        steps = [(points[i].cost, points[i].gain) for i in best]
-        if len(steps) > 1:
-            panel.step(
-                *zip(*steps, strict=True), where="post", color=FAINT, linewidth=1.1,
-                linestyle=(0, (4, 3)), zorder=1, gid="front",
+    numbered: list[int] = []
+    while True:  # a key of numbers changes the figure, and with it the places of all labels
+        marks: dict[str, dict[str, str]] = {}
+        with plotting(STYLE) as plt:
+            figure, panel = plt.subplots(figsize=size, layout="constrained")
+            _frame(panel, points)
+            lines = _marked(panel, points, joined, marks)
+            panel.set_xlabel(x)
+            panel.set_ylabel(y)
+            _key(figure, points, numbered, marks)
+            figure.canvas.draw()  # labels need the places of all else
+            places = _places(figure, panel, points, numbered, lines)
+            crowded = [i for i, each in enumerate(places) if each is None or each.numbered]
+            if set(crowded) <= set(numbered):
+                _labels(panel, points, places, numbered, marks)
+                return svg(figure, name, description, marks)
+            numbered = sorted({*crowded, *numbered})
+
+
+def _marked(
+    panel: Any, points: Sequence[Point], joined: bool, marks: dict[str, dict[str, str]]
+) -> list[Segment]:
+    """Draw the front, the lines and all points; return the lines that no label should hide."""
+    best = front([(point.cost, point.gain) for point in points])
+    steps = [(points[i].cost, points[i].gain) for i in best]
+    lines: list[Segment] = []
+    if len(steps) > 1:
+        panel.step(
+            *zip(*steps, strict=True), where="post", color=FAINT, linewidth=1.1,
+            linestyle=(0, (4, 3)), zorder=1, gid="front",
+        )  # fmt: skip
+        marks["front"] = {"data-whole": ""}
+        for (x1, y1), (x2, y2) in pairwise(steps):
+            lines += [((x1, y1), (x2, y1)), ((x2, y1), (x2, y2))]
+    for variant in dict.fromkeys(point.variant for point in points):
+        mine = [point for point in points if point.variant == variant]
+        mine.sort(key=lambda point: point.cost)
+        if joined and len(mine) > 1:
+            places = [(p.cost, p.gain) for p in mine]
+            panel.plot(
+                *zip(*places, strict=True), color=_colour(variant), linewidth=1.4, zorder=2,
+                alpha=0.55, gid=f"line-{variant}",
             )  # fmt: skip
-            marks["front"] = {"data-whole": ""}
-        for variant in dict.fromkeys(point.variant for point in points):
-            mine = [point for point in points if point.variant == variant]
-            mine.sort(key=lambda point: point.cost)
-            if joined and len(mine) > 1:
-                places = [(p.cost, p.gain) for p in mine]
-                panel.plot(
-                    *zip(*places, strict=True), color=_colour(variant), linewidth=1.4, zorder=2,
-                    alpha=0.55, gid=f"line-{variant}",
-                )  # fmt: skip
-                marks[f"line-{variant}"] = {"data-whole": ""}
-        for i, point in enumerate(points):
-            _point(panel, point, f"p{i}", ringed=i in best and len(points) > 1, marks=marks)
-        panel.set_xlabel(x)
-        panel.set_ylabel(y)
-        figure.canvas.draw()  # labels need the places of all else
-        _labels(figure, panel, points, marks)
-        return svg(figure, name, description, marks)
+            marks[f"line-{variant}"] = {"data-whole": ""}
+            lines += pairwise(places)
+    for i, point in enumerate(points):
+        _point(panel, point, f"p{i}", ringed=i in best and len(points) > 1, marks=marks)
+        if point.cost_span is not None:
+            lines.append(((point.cost_span[0], point.gain), (point.cost_span[1], point.gain)))
+        if point.gain_span is not None:
+            lines.append(((point.cost, point.gain_span[0]), (point.cost, point.gain_span[1])))
+    return lines
 
 
 def _frame(panel: Any, points: Sequence[Point]) -> None:
@@ -174,68 +198,81 @@ def _point(
     marks[f"{mark}-hit"] = {**data, "data-tip": point.tip or plain(point.label)}
 
 
-def _offsets() -> list[tuple[float, float]]:
-    """Return the places of a label around its point, the preferred ones first."""
-    turns = sorted(range(DIRECTIONS), key=lambda turn: (turn % 4 != 0, turn % 2 != 0))
-    angles = [math.pi / 2 - 2 * math.pi * turn / DIRECTIONS for turn in turns]
-    return [(r * math.cos(a), r * math.sin(a)) for r in RADII for a in angles]
+def _key(
+    figure: Any, points: Sequence[Point], numbered: Sequence[int], marks: dict[str, dict[str, str]]
+) -> None:
+    """Write below the diagram which points the numbers stand for, and make the figure higher."""
+    if not numbered:
+        return
+    from matplotlib.lines import Line2D
+
+    texts = [f"{k} {plain(points[i].label)}" for k, i in enumerate(numbered, start=1)]
+    widest = max(_size(figure, text)[0] for text in texts) + 2 * LETTERS
+    width, height = figure.get_size_inches()
+    columns = max(1, min(len(texts), int(72 * width / widest)))
+    figure.set_size_inches(width, height + LINE * math.ceil(len(texts) / columns))
+    legend = figure.legend(
+        [Line2D([], [], linestyle="none") for _ in texts], texts, loc="outside lower center",
+        ncols=columns, handlelength=0, handletextpad=0, fontsize=LETTERS,
+        labelcolor=[_colour(points[i].variant) for i in numbered],
+    )  # fmt: skip
+    for i, text in zip(numbered, legend.get_texts(), strict=True):
+        text.set_gid(f"p{i}-key")
+        marks[f"p{i}-key"] = dict(points[i].data or {})
+
+
+def _size(figure: Any, text: str) -> tuple[float, float]:
+    """Return the width and height of a text in typographic points."""
+    drawn = figure.text(0, 0, text, fontsize=LETTERS)
+    box = drawn.get_window_extent(figure.canvas.get_renderer())
+    drawn.remove()
+    return box.width * 72 / figure.dpi, box.height * 72 / figure.dpi
+
+
+def _places(
+    figure: Any,
+    panel: Any,
+    points: Sequence[Point],
+    numbered: Sequence[int],
+    lines: Sequence[Segment],
+) -> list[Place | None]:
+    """Find a place for each label; those that are `numbered` are their number."""
+    number = _size(figure, "00" if len(points) < 100 else "000")
+    labels = [
+        Label(
+            _at(panel, (point.cost, point.gain)),
+            number if i in numbered else _size(figure, plain(point.label)),
+            number,
+        )
+        for i, point in enumerate(points)
+    ]
+    area = Box(*(each * 72 / figure.dpi for each in panel.get_window_extent().extents))
+    return place(labels, area, [(_at(panel, start), _at(panel, end)) for start, end in lines])
+
+
+def _at(panel: Any, values: tuple[float, float]) -> tuple[float, float]:
+    """Return where a cost and a gain are on the figure, in typographic points."""
+    x, y = panel.transData.transform(values) * 72 / panel.figure.dpi
+    return float(x), float(y)
 
 
 def _labels(
-    figure: Any, panel: Any, points: Sequence[Point], marks: dict[str, dict[str, str]]
+    panel: Any,
+    points: Sequence[Point],
+    places: Sequence[Place | None],
+    numbered: Sequence[int],
+    marks: dict[str, dict[str, str]],
 ) -> None:
-    """Write each label where it hides least: no mark, no bar and no other label."""
-    renderer = figure.canvas.get_renderer()
-    inside = panel.get_window_extent(renderer)
-    taken = _taken(panel, points, figure.dpi / 72)
-    for i, point in enumerate(points):
-        best: tuple[float, Any, Any] | None = None
-        for offset in _offsets():
-            text = _label(panel, point, offset)
-            box = text.get_window_extent(renderer)
-            outside = box.x0 < inside.x0 or box.x1 > inside.x1 or box.y1 > inside.y1
-            outside = outside or box.y0 < inside.y0
-            hidden = sum(weight for other, weight in taken if box.overlaps(other)) + 4 * outside
-            if best is None or hidden < best[0]:
-                if best is not None:
-                    best[1].remove()
-                best = (hidden, text, box)
-            else:
-                text.remove()
-            if hidden == 0:
-                break
-        assert best is not None, "there are offsets"
-        best[1].set_gid(f"p{i}-label")
-        taken.append((best[2], 5.0))
-        marks[f"p{i}-label"] = dict(point.data or {})
-
-
-def _label(panel: Any, point: Point, offset: tuple[float, float]) -> Any:
-    """Write a label at an offset from its point, with a line to it where it is far."""
-    right, up = (0.0 if abs(each) < 1 else each for each in offset)
+    """Write the labels at their places, with a line to the point from those that are far."""
     led = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 6}
-    return panel.annotate(
-        plain(point.label), (point.cost, point.gain), xytext=(right, up),
-        textcoords="offset points", fontsize=9.5, zorder=4, color=_colour(point.variant),
-        ha="left" if right > 0 else "right" if right < 0 else "center",
-        va="center" if abs(up) < abs(right) / 2 else "bottom" if up > 0 else "top",
-        arrowprops=led if math.hypot(right, up) > LED else None,
-    )  # fmt: skip
-
-
-def _taken(panel: Any, points: Sequence[Point], scale: float) -> list[tuple[Any, float]]:
-    """Return the areas of marks and bars, each with the harm of a label upon it."""
-    from matplotlib.transforms import Bbox
-
-    taken = []
-    for point in points:
-        x, y = panel.transData.transform((point.cost, point.gain))
-        half = 6 * scale
-        taken.append((Bbox.from_extents(x - half, y - half, x + half, y + half), 3.0))
-        for axis in (0, 1):
-            ends = [
-                (end, point.gain) if axis == 0 else (point.cost, end) for end in point.ends(axis)
-            ]
-            (x1, y1), (x2, y2) = panel.transData.transform(ends)
-            taken.append((Bbox.from_extents(x1 - 1, y1 - 1, x2 + 1, y2 + 1), 1.0))
-    return taken
+    for i, (point, found) in enumerate(zip(points, places, strict=True)):
+        if found is None:  # its numbers are at the pointer
+            continue
+        (x, y), (right, up) = _at(panel, (point.cost, point.gain)), found.box.centre
+        text = str(numbered.index(i) + 1) if i in numbered else plain(point.label)
+        panel.annotate(
+            text, (point.cost, point.gain), xytext=(right - x, up - y),
+            textcoords="offset points", fontsize=LETTERS, zorder=4, color=_colour(point.variant),
+            ha="center", va="center", arrowprops=led if found.led else None, gid=f"p{i}-label",
+        )  # fmt: skip
+        marks[f"p{i}-label"] = dict(point.data or {})

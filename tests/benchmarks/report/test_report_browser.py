@@ -16,6 +16,8 @@ driver = pytest.importorskip("playwright.sync_api", reason="a browser is driven 
 
 from fleet_samples import sample_fleet  # noqa: E402
 from lzu_benchmarks.report.page import write_pages  # noqa: E402
+from lzu_benchmarks.report.trade_off import Point, trade_off  # noqa: E402
+from lzu_export.support.look.page import Section, both, document  # noqa: E402
 from page_samples import sample_comparison, sample_outcome  # noqa: E402
 from report_samples import parity, sample_report  # noqa: E402
 from sweep_samples import sample_result, sweep_page_of  # noqa: E402
@@ -46,6 +48,39 @@ def accessibility(page: Any) -> list[dict[str, Any]]:
     page.evaluate((Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
     found: list[dict[str, Any]] = page.evaluate("axe.run()")["violations"]
     return found
+
+
+def collisions(page: Any) -> list[list[str]]:
+    """Return the texts of a page's visible figures that hide one another."""
+    found: list[list[str]] = page.evaluate(
+        """[...document.querySelectorAll("figure svg")].flatMap(figure => {
+          const texts = [...figure.querySelectorAll("text")]
+            .map(each => [each.textContent.trim(), each.getBoundingClientRect()])
+            .filter(([text, box]) => text && box.width > 0);
+          return texts.flatMap(([text, a], i) => texts.slice(i + 1)
+            .filter(([_, b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+              && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3)
+            .map(([other]) => [text, other]));
+        })"""
+    )
+    return found
+
+
+@pytest.mark.parametrize("width", [390, 768, 1600])
+def test_labels_of_close_points_do_not_collide(browser: Any, width: int, tmp_path: Path) -> None:
+    points = [
+        Point("fixed", 30 + i % 3 / 10, 40 + i % 5 / 10, f"tiles {i} + full 0.375x")
+        for i in range(12)
+    ]
+    drawn = trade_off(points, name="t", x="ms", y="AP (points)", description="d", joined=False)
+    section = Section("Cost", f"<figure>{both(drawn)}</figure>")
+    (tmp_path / "page.html").write_text(document("Close points", kind="Report", sections=[section]))
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    page.goto((tmp_path / "page.html").as_uri())
+    assert collisions(page) == []
+    assert page.locator("svg [id$='-label'] >> visible=true").count() == len(points)
+    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +119,7 @@ def test_the_page_as_it_is_seen(
     )
     assert aligned
     assert [each["id"] for each in accessibility(page)] == []
+    assert collisions(page) == []
     page.screenshot(path=tmp_path / "page.png", full_page=True)
     picture = cv2.imread(str(tmp_path / "page.png"))
     context.close()

@@ -63,6 +63,27 @@ def test_labels_do_not_collide() -> None:
                 assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
 
 
+def test_labels_without_room_are_numbers_that_a_key_explains() -> None:
+    equal = [
+        Point(
+            "fixed", 30.0, 40.0, f"crop_{i} + full frame in tiles 0.375x", data={"data-scale": "1"}
+        )
+        for i in range(10)
+    ]
+    drawn = trade_off(equal, name="t", x="ms", y="AP", description="d")["narrow"]
+    for i in range(10):
+        assert f'id="t-narrow-p{i}-label"' in drawn
+    key = re.findall(
+        r'<g id="t-narrow-p(\d+)-key" data-scale="1">.*?<text [^>]*>([^<]*)', drawn, re.DOTALL
+    )
+    assert key
+    for number, (i, text) in enumerate(key, start=1):
+        assert text == f"{number} crop {i} + full frame in tiles 0.375x"
+        written = re.search(rf'<g id="t-narrow-p{i}-label".*?<text [^>]*>([^<]*)', drawn, re.DOTALL)
+        assert written is not None
+        assert written[1] == str(number)
+
+
 def test_every_point_tells_its_numbers_and_its_intervals_are_drawn_in_both_directions() -> None:
     drawn = trade_off(CLOSE, name="t", x="ms", y="AP", description="d")
     assert set(drawn) == {"wide", "narrow"}
