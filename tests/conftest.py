@@ -140,7 +140,7 @@ def shared_traces() -> Iterator[None]:
 def short_timings() -> Iterator[None]:
     """Time engines and lowerings with the fewest runs, since no test reads how long they took."""
     with pytest.MonkeyPatch.context() as patch:
-        for timer in ("evaluation.evaluate", "compiler.comparison", "targets.onnxruntime"):
+        for timer in ("evaluation.evaluate", "compiler.comparison", "targets.onnxruntime_timing"):
             with suppress(ImportError):
                 patch.setattr(f"lzu_export.{timer}.SECONDS", 0.0)
         yield

@@ -10,7 +10,7 @@ from lzu_export.evaluation.content import Content
 from lzu_export.manifest.resampled import Resampled
 from lzu_export.quantization.sensitivity import Outcome
 from lzu_export.recipes import load_recipe
-from lzu_export.support.interleave import Ratio
+from lzu_export.support.ratio import Ratio
 from lzu_export.verification.pace import LatencyState
 from lzu_export.verification.regression import AccuracyState, State, compare_states
 from lzu_export.verification.regression_page import Comparison

@@ -29,8 +29,8 @@ from lzu_benchmarks.report.schema import (
 )
 from lzu_export.manifest.resampled import Resampled
 from lzu_export.manifest.schema import Agreement, Parity
-from lzu_export.support.interleave import Ratio
 from lzu_export.support.machine import Machine
+from lzu_export.support.ratio import Ratio
 from lzu_export.support.watch import Conditions
 
 SCORES = {

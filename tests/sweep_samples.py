@@ -13,7 +13,7 @@ from lzu_export.cluster.jobs import Job, Outcome
 from lzu_export.cluster.store import Store
 from lzu_export.cluster.workers import WorkerInfo
 from lzu_export.manifest.schema import Accuracy, read_manifest
-from lzu_export.support.interleave import Ratio
+from lzu_export.support.ratio import Ratio
 from lzu_export.sweep.page import sweep_page
 from lzu_export.sweep.points import Points
 from lzu_export.sweep.results import Gain, Result, Row, ranked

@@ -10,13 +10,14 @@ from lzu_export.inputs.pixel_formats import check_pixel_format, shape_in
 from lzu_export.runtime.choice import Choice, make_choice
 from lzu_export.runtime.fitting import Fit, fit_of
 from lzu_export.runtime.loading import Kind, LoadOptions
-from lzu_export.runtime.postprocessing.custom import Function
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.targets.registry import find, refuse_idle
 from lzu_export.tasks.registry import find_task
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from lzu_export.runtime.postprocessing.custom import Function
 
 
 @overload
@@ -50,7 +51,7 @@ def load(
     max_detections: int | None = None,
     class_agnostic: bool = False,
     classes: Collection[str] | None = None,
-    postprocess: Function | None = None,
+    postprocess: "Function | None" = None,
 ) -> Any:
     """Open a bundle as its task's predictor, such as a `Detector`; imports no torch.
 
@@ -131,7 +132,7 @@ def _open(
     fit: Fit,
     asked: Choice,
     options: dict[str, Any],
-    postprocess: Function | None,
+    postprocess: "Function | None",
 ) -> Any:
     """Open the first engine that runs here, after the checks that need no device.
 

@@ -42,6 +42,7 @@ from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference
 from lzu_export.support import hardware, provenance
 from lzu_export.support.limits import EMULATED
+from lzu_export.support.threads import bounded_threads
 from lzu_export.targets.registry import find, runs_anywhere
 from lzu_export.tasks.predictors import make_predictor
 from lzu_export.tasks.warps import warp_source
@@ -231,7 +232,7 @@ class Export(Stages):
             milliseconds, runs = latencies(self._predictors(engines), camera_frames)
         return Latency(
             machine=hardware.processor(),
-            threads=hardware.bounded_threads() or hardware.threads(),
+            threads=bounded_threads() or hardware.threads(),
             runs=runs,
             pytorch=milliseconds.pop("pytorch"),
             engines=milliseconds,

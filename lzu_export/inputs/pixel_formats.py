@@ -1,9 +1,7 @@
 """Pixel formats of frames: which arrays hold them, and their conversion to BGR."""
 
-import difflib
 from typing import Any, Literal, get_args
 
-import cv2
 import numpy as np
 
 from lzu_export.errors import LzuError
@@ -13,12 +11,6 @@ PixelFormat = Literal["bgr", "rgb", "nv12", "gray"]
 """Format of a frame's bytes, always uint8. `bgr` and `rgb`: (H, W, 3). `gray`: (H, W), which stands
 for blue, green and red alike. `nv12`: (H * 3 / 2, W), H rows of luma and then H / 2 rows of
 alternating Cb and Cr for each 2 x 2 pixels; BT.601, limited range; H and W are even."""
-
-CONVERSIONS = {
-    "rgb": cv2.COLOR_RGB2BGR,
-    "nv12": cv2.COLOR_YUV2BGR_NV12,
-    "gray": cv2.COLOR_GRAY2BGR,
-}
 
 
 def check_pixel_format(name: str) -> PixelFormat:
@@ -30,6 +22,8 @@ def check_pixel_format(name: str) -> PixelFormat:
     formats = get_args(PixelFormat)
     if name in formats:
         return name  # type: ignore[return-value]
+    import difflib
+
     close = difflib.get_close_matches(str(name).lower(), formats, n=1)
     remedy = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(formats)}"
     raise LzuError(f"there is no pixel format {name!r}; {remedy}")
@@ -111,4 +105,11 @@ def to_bgr(frame: Frame, pixel_format: PixelFormat) -> Frame:
     """Return a frame of this format, checked before, as (H, W, 3) uint8 in the order BGR."""
     if pixel_format == "bgr":
         return frame
-    return np.asarray(cv2.cvtColor(frame, CONVERSIONS[pixel_format]), np.uint8)
+    import cv2  # here, so that a start without conversions does not wait for it
+
+    codes = {
+        "rgb": cv2.COLOR_RGB2BGR,
+        "nv12": cv2.COLOR_YUV2BGR_NV12,
+        "gray": cv2.COLOR_GRAY2BGR,
+    }
+    return np.asarray(cv2.cvtColor(frame, codes[pixel_format]), np.uint8)

@@ -11,11 +11,12 @@ from lzu_export.manifest.comparison import Agreement, Parity
 from lzu_export.manifest.fields import Digest, FileName, Number
 from lzu_export.manifest.resampled import Resampled
 from lzu_export.manifest.seal import SEAL, manifest_text, seal
-from lzu_export.recipes.schema import AnyRecipe, FolderName
+from lzu_export.recipes.any_recipe import AnyRecipe
+from lzu_export.recipes.sections import FolderName
 from lzu_export.support.files import check_graph, parse_json, read_bytes, write_text
 from lzu_export.support.files.hashes import sha256
-from lzu_export.support.interleave import Ratio
 from lzu_export.support.limits import EMULATED
+from lzu_export.support.ratio import Ratio
 from lzu_export.support.section import Section
 
 FILE = "manifest.json"

@@ -9,13 +9,13 @@ from lzu_export.support.lazy import lazily
 
 if TYPE_CHECKING:
     from lzu_export.recipes.load import list_recipes, load_recipe
-    from lzu_export.recipes.schema import Recipe
+    from lzu_export.recipes.recipe import Recipe
 
 __all__ = ["Recipe", "list_recipes", "load_recipe"]
 __getattr__ = lazily(
     __name__,
     {
-        "Recipe": "lzu_export.recipes.schema",
+        "Recipe": "lzu_export.recipes.recipe",
         "list_recipes": "lzu_export.recipes.load",
         "load_recipe": "lzu_export.recipes.load",
     },

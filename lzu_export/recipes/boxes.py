@@ -34,7 +34,7 @@ class BoxWarpSettings(WarpSettings):
     """Largest number of the previous frame's boxes that an adaptive engine takes."""
     min_side: float = Field(1.0, gt=0)
     """Sides of boxes shorter than this count as this many pixels, in adaptive warps."""
-    feedback: Feedback = Feedback()
+    feedback: Feedback = Field(default_factory=Feedback)
 
     @property
     def most_fed(self) -> int:
@@ -54,7 +54,7 @@ class CandidateSettings(Section):
 class BoxRecipe(Recipe):
     """Detection of boxes: the graph takes the best entries of each level as candidates."""
 
-    warp: BoxWarpSettings = BoxWarpSettings()
+    warp: BoxWarpSettings = Field(default_factory=BoxWarpSettings)
     postprocess: SerializeAsAny[CandidateSettings]
 
     @property

@@ -24,7 +24,7 @@ class DetRecipe(BoxRecipe):
 
     task: Literal["det"]
     model: RetinaNetConfig
-    postprocess: DetPostprocess = DetPostprocess()
+    postprocess: DetPostprocess = Field(default_factory=DetPostprocess)
 
     @property
     def entries(self) -> list[int]:

@@ -29,7 +29,7 @@ class Det3dRecipe(BoxRecipe):
 
     task: Literal["det3d"]
     model: Fcos3dConfig
-    postprocess: Det3dPostprocess = Det3dPostprocess()
+    postprocess: Det3dPostprocess = Field(default_factory=Det3dPostprocess)
     attributes: tuple[str, ...] = ()
     """Names of the model's attributes. Numbers stand for attributes without a name."""
 

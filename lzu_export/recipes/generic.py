@@ -61,8 +61,8 @@ class GenericRecipe(Recipe):
     """Any network: raw outputs by name, or what a named post-processing makes of them."""
 
     task: Literal["generic"]
-    warp: BoxWarpSettings = BoxWarpSettings()
-    model: WrappedNetwork = WrappedNetwork()
+    warp: BoxWarpSettings = Field(default_factory=BoxWarpSettings)
+    model: WrappedNetwork = Field(default_factory=WrappedNetwork)
     size: Size | None = None
     """Size (height, width) of the canvas in pixels, in place of `scale` times the source."""
     views: tuple[Window, ...] = ()
@@ -70,7 +70,7 @@ class GenericRecipe(Recipe):
     views of a frame are one batch; boxes and label maps are merged."""
     classes: tuple[Label, ...] = ()
     """Names of the classes in the order of the model's outputs; empty if it has none."""
-    postprocess: Postprocess = RawPostprocess()
+    postprocess: Postprocess = Field(default_factory=RawPostprocess)
 
     @property
     def canvas(self) -> Size:

@@ -88,8 +88,8 @@ class Tolerances(Section):
 
     probe: float = Field(1e-4, gt=0)
     """Largest max|a - b| / max|b| at each probe point and output, in FP32."""
-    snr: SignalLimits = SignalLimits()
-    metric: MetricLimits = MetricLimits()
-    scores: ScoreLimits = ScoreLimits()
-    matched: MatchLimits = MatchLimits()
-    regression: RegressionLimits = RegressionLimits()
+    snr: SignalLimits = Field(default_factory=SignalLimits)
+    metric: MetricLimits = Field(default_factory=MetricLimits)
+    scores: ScoreLimits = Field(default_factory=ScoreLimits)
+    matched: MatchLimits = Field(default_factory=MatchLimits)
+    regression: RegressionLimits = Field(default_factory=RegressionLimits)

@@ -49,8 +49,8 @@ class Recipe(sections.Section):
     OpenCV's resize."""
     batch: int = Field(1, gt=0)
     """Number of frames that an engine takes at once; static."""
-    warp: sections.WarpSettings = sections.WarpSettings()
-    normalisation: sections.Normalisation = sections.Normalisation()
+    warp: sections.WarpSettings = Field(default_factory=sections.WarpSettings)
+    normalisation: sections.Normalisation = Field(default_factory=sections.Normalisation)
     model: Any
     """The task's network, which has `num_classes` and `strides` (pixels per cell, finest first)."""
     custom_model: str | None = Field(None, min_length=1)
@@ -70,16 +70,16 @@ class Recipe(sections.Section):
     """Settings of the task's post-processing."""
     precision: tuple[sections.Precision, ...] = Field(("fp32", "fp16", "int8"), min_length=1)
     """Precisions to export."""
-    calibration: sections.Calibration = sections.Calibration()
-    higher_precision: sections.HigherPrecision = sections.HigherPrecision()
+    calibration: sections.Calibration = Field(default_factory=sections.Calibration)
+    higher_precision: sections.HigherPrecision = Field(default_factory=sections.HigherPrecision)
     targets: tuple[sections.Target, ...] = Field(("onnxruntime", "tensorrt-rtx"), min_length=1)
     """Targets to build engines for. ONNX files for TensorRT are written by `derive`."""
     compute_capabilities: tuple[str, ...] = ()
     """Compute capabilities of a TensorRT-RTX engine, such as `8.9`. Empty: NVIDIA's portable
     default."""
-    lowering: sections.LoweringSettings = sections.LoweringSettings()
-    evaluation: sections.Evaluation = sections.Evaluation()
-    tolerances: Tolerances = Tolerances()
+    lowering: sections.LoweringSettings = Field(default_factory=sections.LoweringSettings)
+    evaluation: sections.Evaluation = Field(default_factory=sections.Evaluation)
+    tolerances: Tolerances = Field(default_factory=Tolerances)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Recipe":

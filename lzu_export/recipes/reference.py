@@ -158,9 +158,10 @@ def _collection(origin: Any, inner: tuple[Any, ...]) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    if field.default is PydanticUndefined:
+    default = field.get_default(call_default_factory=True)
+    if default is PydanticUndefined:
         return "required"
-    return "" if isinstance(field.default, BaseModel) else f"`{_yaml(field.default)}`"
+    return "" if isinstance(default, BaseModel) else f"`{_yaml(default)}`"
 
 
 def _yaml(value: Any) -> str:

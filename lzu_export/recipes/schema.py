@@ -1,14 +1,12 @@
-"""Schema of all recipes: the base class, and a class for each task."""
+"""Schema of all recipes: the base class, and a class for each task.
 
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+Modules that a device loads import from the modules below, for it needs the class of one task.
+"""
 
-from pydantic import BeforeValidator, SerializeAsAny
-
+from lzu_export.recipes.any_recipe import AnyRecipe, recipe_class
 from lzu_export.recipes.boxes import BoxWarpSettings, Feedback
 from lzu_export.recipes.det import DetPostprocess, DetRecipe
 from lzu_export.recipes.det3d import Det3dPostprocess, Det3dRecipe
-from lzu_export.recipes.former_keys import todays_recipe
 from lzu_export.recipes.limits import (
     MatchLimits,
     MetricLimits,
@@ -41,7 +39,6 @@ from lzu_export.recipes.sections import (
     check_distinct,
 )
 from lzu_export.recipes.seg import LabelWarpSettings, SegPostprocess, SegRecipe
-from lzu_export.recipes.tasks import TASKS
 
 __all__ = [
     "PAD_MULTIPLE",
@@ -84,29 +81,3 @@ __all__ = [
     "check_distinct",
     "recipe_class",
 ]
-
-
-def recipe_class(data: Mapping[str, Any]) -> type[Recipe]:
-    """Return the recipe class for the task that plain data names.
-
-    Raises:
-        ValueError: the data names no known task.
-    """
-    if "task" not in data:
-        raise ValueError("the key task is missing; add it")
-    task = data["task"]
-    if not isinstance(task, str) or task not in TASKS:
-        known = ", ".join(TASKS.names())
-        raise ValueError(f"task is {task!r} but must be one of {known}; change it")
-    return TASKS.find(task).recipe
-
-
-def _of_its_task(data: Any) -> Any:
-    """Turn plain data into a recipe of its task's class; return anything else unchanged."""
-    if not isinstance(data, Mapping):
-        return data
-    return recipe_class(data).model_validate(todays_recipe(data))
-
-
-AnyRecipe: TypeAlias = Annotated[SerializeAsAny[Recipe], BeforeValidator(_of_its_task)]
-"""Type of a field that contains a recipe of any task."""

@@ -39,9 +39,9 @@ class SegRecipe(Recipe):
     """Semantic segmentation: PSPNet."""
 
     task: Literal["seg"]
-    warp: LabelWarpSettings = LabelWarpSettings()
+    warp: LabelWarpSettings = Field(default_factory=LabelWarpSettings)
     model: PSPNetConfig
-    postprocess: SegPostprocess = SegPostprocess()
+    postprocess: SegPostprocess = Field(default_factory=SegPostprocess)
 
     @property
     def unzoom_scale(self) -> int:

@@ -1,6 +1,5 @@
 """Settings of the results that a user chooses on opening a bundle, in place of the recipe's."""
 
-import difflib
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -76,6 +75,8 @@ def make_choice(recipe: Recipe, asked: Choice) -> Choice:
     _check_most(choice.max_detections, recipe.most_detections)
     for name in choice.classes or ():
         if name not in recipe.classes and (recipe.classes or not name.isdecimal()):
+            import difflib
+
             close = difflib.get_close_matches(name, recipe.classes, n=1)
             listed = ", ".join(recipe.classes) or "numbers instead of names, such as '0'"
             hint = f"did you mean {close[0]}?" if close else f"it has {listed}"

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.inputs.frame import Frame
-from lzu_export.recipes.schema import DetRecipe
+from lzu_export.recipes.det import DetRecipe
 from lzu_export.runtime.choice import Choice, missing_candidates
 from lzu_export.runtime.feedback import BOX_INPUTS, PreviousBoxes, adaptive_tables
 from lzu_export.runtime.fitting import Fitting

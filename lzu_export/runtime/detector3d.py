@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lzu_export.errors import LzuError
 from lzu_export.inputs.camera_matrix import camera_matrices
 from lzu_export.inputs.frame import Frame
-from lzu_export.recipes.schema import Det3dRecipe
+from lzu_export.recipes.det3d import Det3dRecipe
 from lzu_export.runtime.choice import missing_candidates
 from lzu_export.runtime.postprocess3d import Detections3d, RigDetections, merge_cameras, suppress_3d
 from lzu_export.runtime.predictor import CameraFrame, Predictor

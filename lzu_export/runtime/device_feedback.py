@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lzu_export.errors import LzuError
-from lzu_export.recipes.schema import DetRecipe
+from lzu_export.recipes.det import DetRecipe
 from lzu_export.runtime.feedback import BOX_INPUTS
 from lzu_export.runtime.kernels import FeedBoxes, Suppress, launch, require
 from lzu_export.support.limits import MOST_BOXES, MOST_CANDIDATES

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lzu_export.errors import LzuError
-from lzu_export.recipes.schema import BoxWarpSettings
+from lzu_export.recipes.boxes import BoxWarpSettings
 from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.grids import Sampling, zoom_grid
 from lzu_export.warp.knots import nonseparable_knots, separable_knots

@@ -2,7 +2,6 @@
 
 from typing import Literal, NamedTuple, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -87,6 +86,8 @@ def fitted(frame: Frame, recipe: Recipe, fit: str) -> Frame:
     """Return the frame at the recipe's source size, resized bilinearly if it has another size."""
     if frame.shape[:2] == recipe.source:
         return frame
+    import cv2  # here, so that a start without resizing does not wait for it
+
     place = fitting(frame.shape, recipe.source, fit)
     height, width = place.size
     resized = np.asarray(cv2.resize(frame, (width, height)), np.uint8)

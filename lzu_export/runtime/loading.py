@@ -4,11 +4,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, overload
 
-from lzu_export.runtime.postprocessing.custom import Function
 from lzu_export.runtime.predictor import Predictor
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from lzu_export.runtime.postprocessing.custom import Function
 
 Kind = TypeVar("Kind", bound=Predictor)
 """Class of the predictor that is asked for."""
@@ -36,7 +37,7 @@ class LoadOptions(TypedDict, total=False):
     max_detections: int | None
     class_agnostic: bool
     classes: Collection[str] | None
-    postprocess: Function | None
+    postprocess: "Function | None"
 
 
 class Load(Protocol):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,6 +55,8 @@ class ZoomedInput:
     def _resize(self, frame: Frame) -> NDArray[Any]:
         frame = frame[self._cut]
         if self.recipe.sampler == "opencv":
+            import cv2  # here, so that a start without it does not wait for it
+
             height, width = self.recipe.canvas
             picture = np.ascontiguousarray(frame)
             return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)

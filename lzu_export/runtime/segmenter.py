@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lzu_export.inputs.frame import Frame
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.schema import SegRecipe
+from lzu_export.recipes.seg import SegRecipe
 from lzu_export.runtime.fitting import Fitting
 from lzu_export.runtime.predictor import FramePredictor
 from lzu_export.support.limits import IGNORED
@@ -72,6 +71,8 @@ def placed_labels(
     (top, left), (height, width) = place.offset, place.size
     labels = labels[top : top + height, left : left + width]
     if labels.shape != size:
+        import cv2  # here, so that a start without resizing does not wait for it
+
         nearest = cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
         labels = np.asarray(nearest, np.uint8)
     return labels

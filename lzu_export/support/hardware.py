@@ -87,12 +87,6 @@ def threads() -> int:
     return os.cpu_count() or 1
 
 
-def bounded_threads() -> int | None:
-    """Return the number of threads that OMP_NUM_THREADS allows a library; None without a number."""
-    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(text) or None if text.isdecimal() else None
-
-
 def device_model(root: Path = ROOT) -> str | None:
     """Return the name of the board, from its device tree."""
     return _text(root / "proc/device-tree/model").strip("\0 ") or None

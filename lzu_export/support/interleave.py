@@ -17,11 +17,9 @@ from typing import Any
 import numpy as np
 
 from lzu_export.errors import LzuError
-from lzu_export.support.section import Section
+from lzu_export.support.ratio import Ratio, ratio_of
 
 clock = time.perf_counter_ns
-RESAMPLES = 1000
-"""Number of bootstrap samples for a ratio's confidence interval."""
 
 
 @dataclass(frozen=True)
@@ -82,22 +80,6 @@ class Timings:
     def turns(self) -> list[list[int]]:
         """Totals grouped by turn."""
         return [self.totals[i : i + self.block] for i in range(0, len(self.totals), self.block)]
-
-
-class Ratio(Section):
-    """Ratio of two subjects' times: the median over rounds, with the bootstrap's 95 % interval.
-
-    Each round times both subjects shortly after each other.
-    """
-
-    value: float
-    """Median over the rounds."""
-    low: float
-    """Lower end of the 95 % interval."""
-    high: float
-    """Upper end of the 95 % interval."""
-    rounds: int
-    """Number of rounds."""
 
 
 def take_turns(
@@ -214,16 +196,6 @@ def ratio(timings: Timings, base: Timings, *, seed: int = 0) -> Ratio:
     """
     mine, theirs = ([median(turn) for turn in each.turns] for each in (timings, base))
     return ratio_of(mine, theirs, seed=seed)
-
-
-def ratio_of(times: Sequence[float], base: Sequence[float], *, seed: int = 0) -> Ratio:
-    """Return the ratio of times to the base's times, given one value per round."""
-    rounds = np.array([mine / theirs for mine, theirs in zip(times, base, strict=True)])
-    drawn = np.random.default_rng(seed).choice(rounds, (RESAMPLES, len(rounds)))
-    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
-    return Ratio(
-        value=float(np.median(rounds)), low=float(low), high=float(high), rounds=len(rounds)
-    )
 
 
 def drift(timings: Timings) -> float:

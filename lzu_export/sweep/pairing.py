@@ -15,7 +15,8 @@ from lzu_export.compiler.comparison import UNSTEADY, plan_for, subject_of
 from lzu_export.errors import LzuError
 from lzu_export.support import hardware
 from lzu_export.support.escaping import visible
-from lzu_export.support.interleave import drift, ratio_of, take_turns
+from lzu_export.support.interleave import drift, take_turns
+from lzu_export.support.ratio import ratio_of
 from lzu_export.sweep.results import engine_of
 
 

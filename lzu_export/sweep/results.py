@@ -15,8 +15,8 @@ from lzu_export.evaluation.resampling import difference
 from lzu_export.manifest.fields import Number
 from lzu_export.manifest.schema import Manifest
 from lzu_export.support.files import replacing, write_text
-from lzu_export.support.interleave import Ratio
 from lzu_export.support.pareto import front
+from lzu_export.support.ratio import Ratio
 from lzu_export.support.section import Section
 from lzu_export.sweep.points import Point
 from lzu_export.sweep.schema import Rank, told

@@ -92,7 +92,7 @@ class Sweep(Section):
     """Order of the table; by default `pareto`, or whichever of accuracy and time is measured."""
     baseline: Settings | None = Field({"variant": "uniform"})
     """Point that the others are compared with, by the keys that differ from `set`; `null`: none."""
-    search: Search = Search()
+    search: Search = Field(default_factory=Search)
 
     @field_validator("matrix", mode="before")
     @classmethod

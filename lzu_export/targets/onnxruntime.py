@@ -1,22 +1,21 @@
 """ONNX Runtime: the engine is an ONNX file, on the CPU or on a GPU if the build has one."""
 
 import os
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from lzu_export.errors import LzuError
 from lzu_export.support.device import device_number, refuse_absent_here
 from lzu_export.support.extras import broken, is_whole
-from lzu_export.support.hardware import bounded_threads
-from lzu_export.support.interleave import Plan, Subject, subject, take_turns
 from lzu_export.support.session import CLOSED, Arrays, Session, TensorSpec, check_inputs
-from lzu_export.targets.provider_library import LIBRARIES, plug
+from lzu_export.support.threads import bounded_threads
+
+if TYPE_CHECKING:
+    from lzu_export.targets.provider_library import Plugged
 
 if not is_whole(ort):  # the rest of the module after one of its two packages was removed
     raise LzuError(broken("onnxruntime"))
@@ -94,8 +93,8 @@ class OnnxRuntimeSession(Session):
         options.intra_op_num_threads = threads or bounded_threads() or 0
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
         options.log_severity_level = 3
-        if (library := LIBRARIES.get(provider)) is not None:
-            plugged = plug(ort, library, options, device=device, graph=graph, keep=keep)
+        plugged = _plug(provider, options, device=device, graph=graph, keep=keep)
+        if plugged is not None:
             self.device = plugged.device
             session = _open(model, options)
             plugged.check(session)
@@ -143,6 +142,19 @@ class OnnxRuntimeSession(Session):
         self._session = None
 
 
+def _plug(provider: str, options: Any, **choice: Any) -> "Plugged | None":
+    """Add a provider from a package of its own to a session's options; None for any other.
+
+    See `provider_library.plug`, which most sessions need not import.
+    """
+    if provider in PROVIDERS:
+        return None
+    from lzu_export.targets.provider_library import LIBRARIES, plug
+
+    library = LIBRARIES.get(provider)
+    return None if library is None else plug(ort, library, options, **choice)
+
+
 def _refuse_others(session: Any, wanted: Sequence[Provider]) -> None:
     """Refuse a session that runs on other providers, or on another GPU, than those asked for.
 
@@ -184,74 +196,6 @@ def _newer(message: str) -> str:
                 "the bundle with this release, which does without"
             )
     return ""
-
-
-BLOCK = 3
-"""Number of runs of a model in a round, of which the fastest counts."""
-LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 9, 31, 1.5
-"""Bounds of the number of rounds in a comparison of models, and the seconds that rounds may take
-between these bounds."""
-FIRST_ROUNDS, HOPELESS = 3, 3.0
-"""Number of rounds of single runs in which a comparison begins, and how many times as long as the
-fastest model another one takes in each of them to run in no further round."""
-
-
-def time_models(models: Sequence[bytes], *, rounds: int = 9) -> list[float]:
-    """Time each small model on random input; return the least seconds of `rounds`, after a warmup.
-
-    The models take turns, so that a busy machine slows all alike. The minimum is taken because
-    other load on the machine can only add time.
-    """
-    plan = Plan(queries=rounds, block=1, settle=0, warmup_queries=1, warmup_seconds=0.0)
-    timings = take_turns(_subjects(models), plan)
-    return [min(each.totals) / 1e9 for each in timings.values()]
-
-
-def compare_models(models: Sequence[bytes]) -> list[list[float]]:
-    """Time each small model on random input; return the seconds of its fastest run per round.
-
-    The models take turns in every round, in changing order. The first rounds are short. A model
-    that is hopelessly slow in them runs in these only, since more would take most of the time.
-    """
-    subjects = _subjects(models)
-    spent = {name: _seconds_of(each) for name, each in subjects.items()}
-    plan = Plan(queries=FIRST_ROUNDS, block=1, warmup_queries=0, warmup_seconds=0.0)
-    found = _rounds(subjects, plan)
-    fastest = [min(seconds) for seconds in zip(*found.values(), strict=True)]
-    kept = {
-        name: subjects[name]
-        for name, mine in found.items()
-        if any(a < HOPELESS * b for a, b in zip(mine, fastest, strict=True))
-    }
-    if len(kept) > 1:
-        total = sum(spent[name] for name in kept) * (BLOCK + 1)
-        rounds = round(min(max(SECONDS / total, LEAST_ROUNDS), MOST_ROUNDS))
-        plan = Plan(queries=BLOCK * rounds, block=BLOCK, warmup_queries=0, warmup_seconds=0.0)
-        for name, more in _rounds(kept, plan).items():
-            found[name] += more
-    return list(found.values())
-
-
-def _rounds(subjects: Mapping[str, Subject], plan: Plan) -> dict[str, list[float]]:
-    """Return the seconds of each model's fastest run per round."""
-    timings = take_turns(subjects, plan)
-    return {name: [min(turn) / 1e9 for turn in each.turns] for name, each in timings.items()}
-
-
-def _subjects(models: Sequence[bytes]) -> dict[str, Subject]:
-    generator = np.random.default_rng(0)
-    subjects = {}
-    for i, model in enumerate(models):
-        session = OnnxRuntimeSession(model)
-        feeds = {s.name: generator.standard_normal(s.shape).astype(s.dtype) for s in session.inputs}
-        subjects[str(i)] = subject(partial(session.run, feeds))
-    return subjects
-
-
-def _seconds_of(model: Subject) -> float:
-    """Measure the seconds of a model's second run."""
-    plan = Plan(queries=1, block=1, warmup_queries=0, warmup_seconds=0.0)
-    return take_turns({"": model}, plan)[""].totals[0] / 1e9
 
 
 def _on_device(name: str, options: dict[str, str], device: int) -> Provider:

@@ -138,7 +138,7 @@ class OnnxRuntime(Target):
 
 
 def _time(models: Sequence[Any]) -> list[list[float]]:
-    from lzu_export.targets.onnxruntime import compare_models
+    from lzu_export.targets.onnxruntime_timing import compare_models
 
     return compare_models([model.SerializeToString() for model in models])
 

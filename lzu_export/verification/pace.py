@@ -16,8 +16,9 @@ from pydantic import Field
 from lzu_export.recipes.schema import RegressionLimits
 from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support import hardware
-from lzu_export.support.interleave import Plan, Ratio, Timings, ratio, subject, take_turns
+from lzu_export.support.interleave import Plan, Timings, ratio, subject, take_turns
 from lzu_export.support.provenance import low_precision_note
+from lzu_export.support.ratio import Ratio
 from lzu_export.support.section import Section
 from lzu_export.support.watch import Conditions, Watch
 from lzu_export.targets.registry import runs_anywhere

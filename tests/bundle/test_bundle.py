@@ -27,6 +27,7 @@ from lzu_export.runtime import CameraFrame, load
 imported = time.process_time()
 predictor = load(sys.argv[1])
 loaded = time.process_time()
+early = set(sys.modules)
 import numpy as np
 camera = np.diag([90.0, 90, 1]) if predictor.needs_camera else None
 predictor.run([CameraFrame(np.zeros((96, 160, 3), np.uint8), camera)] * predictor.recipe.batch)
@@ -34,8 +35,15 @@ ran = time.process_time()
 names = ("torch", "onnx", "onnxscript", "scipy", "matplotlib", "PIL", "jinja2", "typer", "rich")
 names += ("lzu_export.models", "lzu_export.compiler", "lzu_export.verification", "lzu_benchmarks")
 heavy = [name for name in names if name in sys.modules]
+task = predictor.recipe.task
+late = {"cv2", "difflib", "statistics", "lzu_export.support.hardware"}
+late |= {"lzu_export.support.interleave", "lzu_export.targets.provider_library"}
+late |= {f"lzu_export.recipes.{each}" for each in ("det", "det3d", "seg", "generic")}
+heavy += sorted(early & late - {f"lzu_export.recipes.{task}"})
 print(json.dumps([imported - start, loaded - imported, ran - loaded, heavy]))
 """
+"""Program that tells its times, and what it imported that no start needs: `names` at all, `late`
+before the first frame."""
 
 BUNDLES = {"det": "tiny_bundle", "seg": "tiny_seg_bundle", "det3d": "tiny_det3d_bundle"}
 """Fixtures of the tasks' bundles."""

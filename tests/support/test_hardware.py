@@ -94,16 +94,3 @@ def test_a_machine_is_known_again_by_what_is_its_own(tmp_path: Path) -> None:
     }
     assert len(keys) == 5
     assert "runner" not in str(first)
-
-
-@pytest.mark.parametrize(
-    ("text", "threads"),
-    [("3", 3), (" 2 ", 2), ("4,2", 4), ("", None), ("0", None), ("-1", None), ("many", None)],
-)
-def test_threads_that_the_user_allows(
-    text: str, threads: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", text)
-    assert hardware.bounded_threads() == threads
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert hardware.bounded_threads() is None

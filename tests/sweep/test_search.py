@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lzu_export.support.interleave import Ratio
+from lzu_export.support.ratio import Ratio
 from lzu_export.sweep.results import Row
 from lzu_export.sweep.schema import By, Rank, Sweep
 from lzu_export.sweep.search import Searcher, corners

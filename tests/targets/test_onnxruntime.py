@@ -14,8 +14,9 @@ from lzu_export.support import device
 from lzu_export.support.cuda_driver import Driver
 from lzu_export.support.interleave import Plan
 from lzu_export.support.session import TensorSpec
-from lzu_export.targets import onnxruntime as module
-from lzu_export.targets.onnxruntime import OnnxRuntimeSession, time_models, version
+from lzu_export.targets import onnxruntime_timing as module
+from lzu_export.targets.onnxruntime import OnnxRuntimeSession, version
+from lzu_export.targets.onnxruntime_timing import time_models
 from samples import graph_model
 
 

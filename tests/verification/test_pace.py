@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lzu_export.recipes.schema import RegressionLimits
-from lzu_export.support import interleave
+from lzu_export.support import interleave, ratio
 from lzu_export.support.watch import Conditions
 from lzu_export.verification import pace
 from lzu_export.verification.pace import LatencyState, compare_latency, measure_latency
@@ -84,7 +84,7 @@ class Busy(Quiet):
 def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that makes simulated machines; the last one made gives the time."""
     monkeypatch.setattr(pace, "Watch", Busy)
-    monkeypatch.setattr(interleave, "RESAMPLES", 200)
+    monkeypatch.setattr(ratio, "RESAMPLES", 200)
     monkeypatch.setattr(interleave.gc, "collect", lambda *_: 0)
     monkeypatch.setattr(pace.hardware, "identity", lambda: "a board")
     monkeypatch.setattr(pace.hardware, "key", lambda: "k")

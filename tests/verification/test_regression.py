@@ -20,7 +20,7 @@ from lzu_export.manifest.schema import read_manifest
 from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import CameraFrame, Predictor
 from lzu_export.support import hardware
-from lzu_export.support.interleave import Ratio
+from lzu_export.support.ratio import Ratio
 from lzu_export.tasks.pytorch import noise_frame
 from lzu_export.verification import pace, regression
 from lzu_export.verification.pace import LatencyState

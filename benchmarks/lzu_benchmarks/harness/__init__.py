@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     )
     from lzu_benchmarks.harness.power import Meter, Power, find_meter, measure_power
     from lzu_benchmarks.harness.summary import Percentiles, StageTime, percentiles, stage_times
-    from lzu_export.support.interleave import Plan, Ratio, Subject, Timings, ratio, take_turns
+    from lzu_export.support.interleave import Plan, Subject, Timings, ratio, take_turns
+    from lzu_export.support.ratio import Ratio
 
 __all__ = [
     "Candidate",
@@ -61,7 +62,7 @@ __getattr__ = lazily(
         "Percentiles": "lzu_benchmarks.harness.summary",
         "Plan": "lzu_export.support.interleave",
         "Power": "lzu_benchmarks.harness.power",
-        "Ratio": "lzu_export.support.interleave",
+        "Ratio": "lzu_export.support.ratio",
         "StageTime": "lzu_benchmarks.harness.summary",
         "StartTimes": "lzu_benchmarks.harness.latency_results",
         "Subject": "lzu_export.support.interleave",

@@ -36,17 +36,10 @@ from lzu_export.cli import exits
 from lzu_export.errors import LzuError, readable_os_errors
 from lzu_export.support.device import using_device
 from lzu_export.support.files import write_text
-from lzu_export.support.interleave import (
-    Plan,
-    Ratio,
-    Timings,
-    drift,
-    overhead,
-    ratio,
-    take_turns,
-)
+from lzu_export.support.interleave import Plan, Timings, drift, overhead, ratio, take_turns
 from lzu_export.support.machine import describe, peak_memory
 from lzu_export.support.provenance import low_precision_note
+from lzu_export.support.ratio import Ratio
 from lzu_export.support.watch import Watch
 from lzu_export.targets.registry import runs_anywhere
 

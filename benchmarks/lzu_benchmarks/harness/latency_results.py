@@ -6,10 +6,8 @@ from lzu_benchmarks.harness.summary import (
     Section,
     StageTime,
 )
-from lzu_export.support.interleave import (
-    Ratio,
-)
 from lzu_export.support.machine import Machine
+from lzu_export.support.ratio import Ratio
 from lzu_export.support.watch import Conditions
 
 UNSTEADY = 0.05

@@ -9,8 +9,8 @@ from lzu_benchmarks.report.schema import ORDER, BundleResult, EngineResult, Repo
 from lzu_export.evaluation.metrics.bootstrap import Interval
 from lzu_export.evaluation.resampling import difference
 from lzu_export.manifest.schema import UNTRAINED_MARK, Parity
-from lzu_export.support.interleave import Ratio
 from lzu_export.support.pareto import front
+from lzu_export.support.ratio import Ratio
 from lzu_export.verification.parity import probe_order
 
 VARIANTS = {

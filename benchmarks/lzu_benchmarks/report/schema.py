@@ -16,7 +16,7 @@ from lzu_export.errors import readable_os_errors
 from lzu_export.manifest.resampled import Resampled
 from lzu_export.manifest.schema import Agreement, Lowering, Number, Parity
 from lzu_export.support.files import write_text
-from lzu_export.support.interleave import Ratio
+from lzu_export.support.ratio import Ratio
 from lzu_export.support.section import Section
 
 FORMAT = 1

@@ -20,7 +20,7 @@ from lzu_benchmarks.commands import add_json, print_result, study_parser
 from lzu_export.cli import exits
 from lzu_export.compiler.build_plugins import HOST, build_plugins
 from lzu_export.recipes.recipe import INPUT_NAMES
-from lzu_export.targets.onnxruntime import time_models
+from lzu_export.targets.onnxruntime_timing import time_models
 from lzu_export.warp.box_saliency import box_saliency
 from lzu_export.warp.knots import nonseparable_knots
 from lzu_export.warp.saliency import Array

@@ -37,8 +37,8 @@ from lzu_export.support import hardware
 from lzu_export.support.demonstration import demonstration_file
 from lzu_export.support.interleave import Timings, ratio
 from lzu_export.support.interpreter import run_module
-from lzu_export.targets.onnxruntime import time_models
 from lzu_export.targets.onnxruntime_target import DIALECT
+from lzu_export.targets.onnxruntime_timing import time_models
 from lzu_export.tasks.pytorch import noise_camera_frame, noise_frame
 
 NEEDS = "extras runtime, export, demo"

@@ -20,8 +20,8 @@ from lzu_export.manifest.schema import (
     untrained_note,
 )
 from lzu_export.support.escaping import visible
-from lzu_export.support.interleave import Ratio
 from lzu_export.support.limits import EMULATED
+from lzu_export.support.ratio import Ratio
 from lzu_export.support.tables import Cell, grid, notes
 from lzu_export.targets.registry import find, names
 

@@ -26,7 +26,7 @@ from lzu_export.graph.lowering.resample import (
     resample_nodes,
 )
 from lzu_export.graph.passes import is_zoom
-from lzu_export.support.interleave import ratio_of
+from lzu_export.support.ratio import ratio_of
 
 EXACT_GRID = 1024
 """Largest image side for which `auto` considers GridSample. Its float32 coordinates are off by 1e-4

@@ -12,7 +12,7 @@ from typing import Any
 from lzu_export.errors import ElsewhereError, LzuError
 from lzu_export.manifest.schema import Engine, Manifest, Tensor
 from lzu_export.recipes import Recipe
-from lzu_export.recipes.schema import DetRecipe
+from lzu_export.recipes.det import DetRecipe
 from lzu_export.runtime.device_feedback import DeviceFeedback, make_feedback
 from lzu_export.runtime.device_zoom import DeviceZoom, make_zoom, zoom_refusal
 from lzu_export.runtime.plugin_library import find_library, load_kernels, load_library

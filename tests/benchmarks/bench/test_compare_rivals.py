@@ -28,8 +28,9 @@ from lzu_export.recipes import load_recipe
 from lzu_export.recipes.sections import Window
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.segmenter import Segmentation
-from lzu_export.support.interleave import Plan, Ratio
+from lzu_export.support.interleave import Plan
 from lzu_export.support.progress import Reporter
+from lzu_export.support.ratio import Ratio
 from lzu_export.support.terminal import Terminal
 from report_samples import sample_report
 

@@ -27,8 +27,8 @@ from lzu_benchmarks.report.rows import (
 from lzu_benchmarks.report.schema import Report, write_report
 from lzu_benchmarks.report.verdict import cards, sentences
 from lzu_export.manifest.schema import Lowering
-from lzu_export.support.interleave import Ratio
 from lzu_export.support.look.page import script
+from lzu_export.support.ratio import Ratio
 from report_samples import parity, sample_report
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}

@@ -23,7 +23,7 @@ from lzu_export.graph.regions import warp_inputs
 from lzu_export.ops.bodies import add_bodies
 from lzu_export.ops.contract import PLUGIN
 from lzu_export.ops.separable_unzoom import consistent_affine
-from lzu_export.targets.onnxruntime import time_models
+from lzu_export.targets.onnxruntime_timing import time_models
 from lzu_export.warp.geometry import level_sizes
 from samples import OPSET, dialect, graph_model, random_tables, relative, run_onnx, warp_node
 
