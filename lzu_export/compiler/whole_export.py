@@ -163,7 +163,9 @@ class Export(Stages):
             limits={each: self.recipe.metric_limit(each) for each in self.precisions},
             agreement=counted.agreements.result(),
             score_limits={each: self.recipe.score_limit(each) for each in self.precisions},
-            matched_limits={each: self.recipe.matched_limit(each) for each in self.precisions},
+            matched_limits={
+                each: self.recipe.matched_limit(each, sequences=True) for each in self.precisions
+            },
             resampled=resampled,
             stream=counted.streams.result() if counted.streams is not None else None,
         )

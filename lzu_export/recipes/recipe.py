@@ -123,15 +123,22 @@ class Recipe(sections.Section):
         """Return how far an engine's mean ratio of matched scores may be from 1."""
         return float(getattr(self.tolerances.scores, precision))
 
-    def matched_limit(self, precision: str) -> float:
+    def matched_limit(self, precision: str, *, sequences: bool = False) -> float:
         """Return the lowest share of PyTorch's detections that an engine must find.
+
+        Where whole sequences are scored (`sequences`), a detector that is zoomed by its own boxes
+        may find less than in single frames with given boxes.
 
         The share is 0 for FP32, and for an untrained network: its scores are nearly equal, so
         rounding decides which of two detections suppresses the other.
         """
         if self.checkpoint.get(self.variant) is None:
             return 0.0
-        return float(getattr(self.tolerances.matched, precision, 0.0))
+        if precision == "fp32":
+            return 0.0
+        limits = self.tolerances.matched
+        of_feedback = limits.feedback if sequences and self.follows_boxes else 0.0
+        return max(0.0, float(getattr(limits, precision)) - of_feedback)
 
     @property
     def view(self) -> sections.Size:

@@ -381,7 +381,7 @@ def _compare_accuracy(state: State, then: AccuracyState | None, recipe: Recipe) 
 def _scores_held(engine: str, agreement: Agreement, recipe: Recipe) -> list[Check]:
     """Check whether an engine now scores like FP32 and finds as much; ignore the reference."""
     precision = engine.rpartition("/")[2]
-    limit, least = recipe.score_limit(precision), recipe.matched_limit(precision)
+    limit, least = recipe.score_limit(precision), recipe.matched_limit(precision, sequences=True)
     return deviation_checks(engine, agreement.deviations(limit, least, "FP32"))
 
 

@@ -139,6 +139,17 @@ def test_only_trained_networks_must_find_what_pytorch_finds(tmp_path: Path) -> N
     assert [untrained.matched_limit(each) for each in ("fp16", "int8")] == [0, 0]
 
 
+def test_a_detector_zoomed_by_its_own_boxes_may_find_less_in_sequences(tmp_path: Path) -> None:
+    given = {"tolerances": {"matched": {"int8": 0.03}}}
+    adaptive = tiny_recipe(tmp_path, variant="adaptive", checkpoint={"adaptive": "a.pth"}, **given)
+    assert adaptive.matched_limit("fp16") == 0.98
+    precisions = ("fp32", "fp16", "bf16", "int8")
+    limits = [adaptive.matched_limit(each, sequences=True) for each in precisions]
+    assert limits == pytest.approx([0, 0.93, 0.9, 0])
+    fixed = tiny_recipe(tmp_path, variant="fixed", checkpoint={"fixed": "a.pth"})
+    assert fixed.matched_limit("fp16", sequences=True) == 0.98
+
+
 def test_sizes_follow_from_source_and_scale(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, source=[450, 800])
     assert recipe.canvas == (225, 400)
