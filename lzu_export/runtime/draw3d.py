@@ -153,6 +153,7 @@ def draw_boxes_3d(
     *,
     scores: ArrayLike | None = None,
     truth: ArrayLike | None = None,
+    named: bool = True,
 ) -> Frame:
     """Draw the edges of boxes in the colours of their classes on a copy of the frame.
 
@@ -169,6 +170,7 @@ def draw_boxes_3d(
         cam2img: matrix (3, 3), (3, 4) or (4, 4) from points to homogeneous pixels of the frame.
         scores: (n,) scores to write; without them boxes are named from near to far.
         truth: true boxes, in the same form, that are drawn below the others, thin and white.
+        named: write names and the legend.
 
     Raises:
         LzuError: arrays do not fit together, a label has no class, or the matrix is invalid.
@@ -184,6 +186,8 @@ def draw_boxes_3d(
     colours = [palette[i] for i in label.tolist()]
     for i in np.argsort(-box[:, 2], kind="stable").tolist():
         _edges(picture, box[i], matrix, colours[i], unit)
+    if not named:
+        return picture
     present = [(classes[i], palette[i]) for i in sorted(set(label.tolist()))]
     taken = _legend(picture, present, unit)
     order = np.argsort(box[:, 2] if score is None else -score, kind="stable")
