@@ -311,18 +311,19 @@ class Stages:
 
     def _reference_shots(self) -> list[list[CameraFrame]]:
         size, name = self.recipe.batch, self.recipe.evaluation.dataset
+        # Where the warp changes, the second batch has another: by boxes of the first, or knots.
+        # With a constant warp a batch of a large network's frames shows what a second one would.
+        changes = name is None and (self.pytorch.is_stateful or self.recipe.takes_knots)
+        frames = size * (REFERENCE_BATCHES if changes else 1)
         if name is None and self.recipe.calibration.frames is not None:
-            found = recipe_frames(self.recipe).frames()
-            frames = [frame for _, frame in islice(found, REFERENCE_BATCHES * size)]
-            if all(frame.shape[:2] == self.recipe.source for frame in frames):
+            found = [frame for _, frame in islice(recipe_frames(self.recipe).frames(), frames)]
+            if all(frame.shape[:2] == self.recipe.source for frame in found):
                 camera = noise_camera_frame(self.recipe, seed=0).cam2img
-                return whole_batches([CameraFrame(frame, camera) for frame in frames], size)
+                return whole_batches([CameraFrame(frame, camera) for frame in found], size)
         if name is None:
-            # Where the warp changes, the second batch has another: by boxes of the first, or knots.
-            changes = self.pytorch.is_stateful or self.recipe.takes_knots
-            batches = REFERENCE_BATCHES if changes else 1
-            seeds = range(batches * size)
-            return whole_batches([noise_camera_frame(self.recipe, seed=i) for i in seeds], size)
+            return whole_batches(
+                [noise_camera_frame(self.recipe, seed=i) for i in range(frames)], size
+            )
         few = open_dataset(name, REFERENCE_BATCHES * size, self.recipe.scored_as, self.recipe)
         chosen = []
         for sample in few.samples():
