@@ -68,6 +68,7 @@ class OnnxRuntimeSession(Session):
         graph: bool | None = None,
         keep: bool = True,
         spin: bool = True,
+        reuse: bool = True,
     ) -> None:
         """Open a model file or its bytes.
 
@@ -84,6 +85,8 @@ class OnnxRuntimeSession(Session):
             keep: let a provider of `LIBRARIES` keep compiled engines in the user's folder.
             spin: let idle threads wait actively on the CPU. It answers a single stream sooner, but
                 takes the processors from sessions that run beside it.
+            reuse: plan the memory of a second run in the first one. Later runs are faster, but the
+                second one takes up to twice the memory.
 
         Raises:
             LzuError: ONNX Runtime does not run the model, a provider did not load, or there is no
@@ -92,6 +95,7 @@ class OnnxRuntimeSession(Session):
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or bounded_threads() or 0
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+        options.enable_mem_pattern = reuse
         options.log_severity_level = 3
         plugged = _plug(provider, options, device=device, graph=graph, keep=keep)
         if plugged is not None:

@@ -232,5 +232,5 @@ def by_reason(kept: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def _session(model: onnx.ModelProto) -> OnnxRuntimeSession:
-    # Never timed, but run beside other sessions.
-    return OnnxRuntimeSession(model.SerializeToString(), spin=False)
+    # Never timed, but run a few times beside other sessions.
+    return OnnxRuntimeSession(model.SerializeToString(), spin=False, reuse=False)

@@ -225,6 +225,24 @@ def test_dynamic_shapes_and_other_types_are_refused_by_name(model: onnx.ModelPro
         OnnxRuntimeSession(double.SerializeToString())
 
 
+@pytest.mark.parametrize("reuse", [True, False])
+def test_memory_is_planned_for_later_runs_unless_there_are_few(
+    reuse: bool, model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def keep(content: bytes, options: Any, **more: Any) -> Any:
+        opened.append(options.enable_mem_pattern)
+        return onnxruntime.InferenceSession(content, options, **more)
+
+    monkeypatch.setattr("lzu_export.targets.onnxruntime._open", keep)
+    session = OnnxRuntimeSession(model.SerializeToString(), reuse=reuse)
+    x = np.ones((2, 3), np.float32)
+    for _ in range(2):
+        np.testing.assert_array_equal(session.run({"x": x})["y"], -x)
+    assert opened == [reuse]
+
+
 def test_timing_tells_a_heavy_model_from_a_light_one(model: onnx.ModelProto) -> None:
     size = (400, 400)
     nodes = [
