@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -38,7 +39,8 @@ class Workspace:
     """An unfinished bundle in a folder beside its final place.
 
     Finished stages are recorded with the hashes of their files. A later run with the same
-    fingerprint continues after them; any other fingerprint starts afresh.
+    fingerprint continues after them; any other fingerprint starts afresh. Stages may run in several
+    threads.
     """
 
     def __init__(self, final: Path, fingerprint: str, *, fresh: bool = False) -> None:
@@ -48,12 +50,14 @@ class Workspace:
         self.stages: dict[str, Record] = {}
         self.resumed: list[str] = []
         self._made: set[str] = set()  # done by this process, which asks for some stages twice
+        self._lock = Lock()  # of the stages' records
         with readable_os_errors(f"the bundle {final}"):
             self._open(fresh)
 
     def run(self, stage: str, files: list[str], make: Callable[[], Record]) -> Record:
         """Run a stage unless it is done: `make` writes `files` and returns a JSON record."""
-        done = self.stages.get(stage)
+        with self._lock:
+            done = self.stages.get(stage)
         if done is not None and self._intact(done["files"], files):
             if stage not in self.resumed and stage not in self._made:
                 self.resumed.append(stage)
@@ -62,21 +66,24 @@ class Workspace:
         start = time.perf_counter()
         with readable_os_errors(f"the bundle {self.final}"):
             record = make()
-            self.stages[stage] = {
+            finished = {
                 "record": record,
                 "seconds": round(time.perf_counter() - start, 3),
                 "files": {name: sha256(self.folder / name) for name in files},
             }
-            self._save()
+            with self._lock:
+                self.stages[stage] = finished
+                self._save()
         self._made.add(stage)
         return record
 
     def forget_from(self, stage: str) -> None:
         """Drop a stage and all that followed it, since they depend on its result."""
-        names = list(self.stages)
-        if stage in names:
-            for name in names[names.index(stage) :]:
-                del self.stages[name]
+        with self._lock:
+            names = list(self.stages)
+            if stage in names:
+                for name in names[names.index(stage) :]:
+                    del self.stages[name]
 
     def path(self, name: str) -> Path:
         """Return the path of a file of the unfinished bundle."""

@@ -1,6 +1,7 @@
 """A whole export: the stages that make files, and those that compare them with PyTorch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import partial
@@ -42,6 +43,7 @@ from lzu_export.runtime.reference import FILE as REFERENCE_FILE
 from lzu_export.runtime.reference import read_reference
 from lzu_export.support import hardware, provenance
 from lzu_export.support.limits import EMULATED
+from lzu_export.support.prefetch import prefetch
 from lzu_export.support.threads import bounded_threads
 from lzu_export.targets.registry import find, runs_anywhere
 from lzu_export.tasks.predictors import make_predictor
@@ -72,19 +74,13 @@ class Export(Stages):
         for precision in self.precisions:
             if precision != "fp32":
                 graphs[precision] = self._converted(precision)
-        engines, parities = [], []
-        for target, precision in product(self.recipe.targets, self.precisions):
-            if precision not in find(target).precisions:
-                continue
-            engine = self._engine(target, precision)
-            engines.append(engine)
-            stage = f"verify {target} {precision}"
-            record = self.work.run(stage, [], partial(self._verify, engine))
-            parities.append(Parity.model_validate(record))
-            if is_emulated(engine):
-                stage = f"verify {EMULATED} {precision}"
-                record = self.work.run(stage, [], partial(self._verify, engine, emulate=True))
-                parities.append(Parity.model_validate(record))
+        engines: list[Engine] = []
+        parities: list[Parity] = []
+        # The next engine is made while this one is compared: both leave processors idle by turns.
+        with closing(prefetch(self._engines(), most=1)) as made:
+            for engine in made:
+                engines.append(engine)
+                parities += self._parities(engine)
         accuracy = latency = None
         timed = [engine for engine in engines if runs_anywhere(engine.target)]
         scored = [engine for engine in engines if engine in timed or engine.precision == "bf16"]
@@ -121,6 +117,22 @@ class Export(Stages):
             stages=self.work.seconds(),
             files=self.work.hashes(),
         )
+
+    def _engines(self) -> Iterator[Engine]:
+        """Make the engines of all targets, each in its precisions."""
+        for target, precision in product(self.recipe.targets, self.precisions):
+            if precision in find(target).precisions:
+                yield self._engine(target, precision)
+
+    def _parities(self, engine: Engine) -> Iterator[Parity]:
+        """Compare an engine with PyTorch, then its graph with the rounding of a device."""
+        stage = f"verify {engine.target} {engine.precision}"
+        record = self.work.run(stage, [], partial(self._verify, engine))
+        yield Parity.model_validate(record)
+        if is_emulated(engine):
+            stage = f"verify {EMULATED} {engine.precision}"
+            record = self.work.run(stage, [], partial(self._verify, engine, emulate=True))
+            yield Parity.model_validate(record)
 
     def _verify(self, engine: Engine, *, emulate: bool = False) -> Record:
         name = f"{EMULATED if emulate else engine.target} {engine.precision}"

@@ -1,12 +1,14 @@
 """Progress reporting on stderr: stages and counted steps.
 
 A terminal shows a spinner or a bar, and then a check mark with the seconds. Elsewhere, such as in
-the log of a CI job, each stage is a line when it begins.
+the log of a CI job, each stage is a line when it begins. Of stages in several threads one has the
+spinner.
 """
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 
 from rich.progress import (
     BarColumn,
@@ -30,6 +32,7 @@ class Reporter:
     def __init__(self, *, quiet: bool = False) -> None:
         """Write to stderr, since stdout is for results."""
         self.console = Terminal(stderr=True, quiet=quiet)
+        self._spinner = Lock()
 
     def note(self, text: str | Text) -> None:
         """Print a line that stays, without markup."""
@@ -72,7 +75,10 @@ class Reporter:
             brief: the block takes a few seconds at most: nothing is printed without a terminal.
         """
         started = time.monotonic() if brief else self._begin(title)
-        with self.console.status(Text(visible(title))):
+        with ExitStack() as stack:
+            if self._spinner.acquire(blocking=False):
+                stack.callback(self._spinner.release)
+                stack.enter_context(self.console.status(Text(visible(title))))
             yield
         self._done(title, started)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -70,9 +71,10 @@ def open_at_probes(
     graphs = marked(target.dialect, model, load_graph(canonical), lowerings, wanted)
     if runs:
         assert isinstance(engine, Engine), "see above"
-        opened = target.open_file(engine, executable, provider=provider)
-        sessions = [target.session(each.SerializeToString(), provider=provider) for each in graphs]
-        return opened, sessions
+        # Idle threads do not wait actively: nothing is timed, and the next engine is being built.
+        options: dict[str, Any] = {"provider": provider, "spin": False}
+        opened = target.open_file(engine, executable, **options)
+        return opened, [target.session(each.SerializeToString(), **options) for each in graphs]
     if together and len(graphs) == 1:
         return _in_one(emulated_lowered(graphs[0]))
     return emulated_lowered(model), [emulated_lowered(each) for each in graphs]

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -220,3 +221,26 @@ def test_a_redone_stage_takes_the_later_ones_with_it(final: Path) -> None:
     for name in ("a", "b", "c"):
         work.run(name, [name], writing(work, name, name, log))
     assert log == ["a", "b", "c", "b", "c"]
+
+
+def test_stages_of_two_threads_are_all_recorded(final: Path) -> None:
+    """The next engine is built while one is compared; a later run finds both."""
+    work, log = Workspace(final, "x"), list[str]()
+    began, may_end = Event(), Event()
+
+    def build() -> dict[str, Any]:
+        began.set()
+        may_end.wait(10)
+        return writing(work, "b.onnx", "engine", log)()
+
+    other = Thread(target=work.run, args=("build b", ["b.onnx"], build))
+    other.start()
+    began.wait(10)
+    work.run("verify a", [], lambda: {"passed": True})
+    may_end.set()
+    other.join()
+    assert list(work.stages) == ["verify a", "build b"]
+    again = Workspace(final, "x")
+    assert list(again.stages) == ["verify a", "build b"]
+    again.run("build b", ["b.onnx"], writing(again, "b.onnx", "engine", log))
+    assert log == ["b.onnx"]

@@ -2,6 +2,7 @@
 
 import io
 import re
+from threading import Thread
 
 from lzu_export.support.progress import Reporter
 from lzu_export.support.terminal import Terminal
@@ -24,3 +25,26 @@ def test_a_spinner_ends_as_a_check_mark_with_its_seconds() -> None:
         if terminal:
             assert re.search(r"tracing the model  .*\d\.\d s", shown[0])
             assert re.search(r"accuracy on demo  .*\d\.\d s", shown[1])
+
+
+def test_a_stage_beside_another_has_its_check_mark_and_no_second_spinner() -> None:
+    """Two spinners at once would end the command."""
+    stream = io.StringIO()
+    report = Reporter()
+    report.console = Terminal(file=stream, force_terminal=True, width=80)
+    with report.working("comparing"):
+        beside = Thread(target=_work, args=(report, "building"))
+        beside.start()
+        beside.join()
+    _work(report, "timing")
+    shown = [line for line in stream.getvalue().splitlines() if "\N{CHECK MARK}" in line]
+    assert [name for line in shown for name in line.split() if name.endswith("ing")] == [
+        "building",
+        "comparing",
+        "timing",
+    ]
+
+
+def _work(report: Reporter, title: str) -> None:
+    with report.working(title):
+        pass
