@@ -26,7 +26,7 @@ from lzu_export.tasks.agreement import Agreements
 
 log = logging.getLogger(__name__)
 
-MIN_RUNS, MAX_RUNS, SECONDS = 5, 50, 2.0
+MIN_RUNS, MAX_RUNS, SECONDS = 3, 50, 2.0
 """Bounds of the number of runs, and their time: a latency is the median of as many runs as fit."""
 
 AHEAD, LAG = 2, 2
