@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 from lzu_export.errors import LzuError
+from lzu_export.evaluation.metrics.bootstrap import Interval
 from lzu_export.evaluation.resampling import own_interval
 from lzu_export.manifest.comparison import Deviation, Parity
 from lzu_export.manifest.schema import Accuracy, Untrained
@@ -43,20 +44,35 @@ def refuse_deviation(
     raise LzuError(f"{parity.sentence()}; {unwritten}: {remedy}")
 
 
-def refuse_loss(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
+def no_interval(_engine: str) -> Interval | None:
+    """Return None: no difference from PyTorch has an interval."""
+    return None
+
+
+def refuse_loss(
+    accuracy: Accuracy,
+    advice: Callable[[str], str],
+    interval_of: Callable[[str], Interval | None] = no_interval,
+) -> list[str]:
     """Stop the export where an engine's metric differs from PyTorch's by more than its limit.
 
     FP32 is PyTorch's own arithmetic and may differ in neither direction. A lower precision may lose
-    up to its limit; a gain is chance, common on few frames, and stops nothing.
+    up to its limit; a gain is chance, common on few frames, and stops nothing. Nor does a loss that
+    may be chance: its interval over the choice of frames begins below the limit.
 
     Args:
         accuracy: metrics of PyTorch and the engines, with the limits.
         advice: returns the tried remedies for a lower precision in words; see `advice`.
+        interval_of: returns the interval of an engine's metric minus PyTorch's, by its name; None
+            where none is known. It is asked only where a lower precision loses too much.
+
+    Returns:
+        A sentence on each loss beyond its limit that may be chance.
 
     Raises:
         LzuError: naming the engine, the difference or loss, and what to do.
     """
-    metric = accuracy.metric
+    metric, doubtful = accuracy.metric, list[str]()
     for name, metrics in accuracy.engines.items():
         precision = name.rpartition("/")[2]
         limit = accuracy.limits[precision]
@@ -65,6 +81,13 @@ def refuse_loss(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
         lost = abs(pair[0] - pair[1]) if exact else pair[1] - pair[0]
         if lost <= limit:  # NaN is within no limit
             continue
+        found = None if exact or not math.isfinite(lost) else interval_of(name)
+        if found is not None and -found.high <= limit:
+            doubtful.append(
+                f"{metric} of {name} is {-found.difference:.2f} points below PyTorch's where "
+                f"{limit:g} is allowed, but not certainly so on {accuracy.frames} frames: {found}"
+            )
+            continue
         differs = "differs from PyTorch's by" if exact else "is below PyTorch's by"
         remedy = "verify the probe points with --verbose" if exact else advice(precision)
         raise LzuError(
@@ -72,6 +95,7 @@ def refuse_loss(accuracy: Accuracy, advice: Callable[[str], str]) -> None:
             f"{limit:g} is allowed; no bundle was written: {remedy}; or raise "
             f"tolerances.metric.{precision} if so much is acceptable"
         )
+    return doubtful
 
 
 def below_reference(recipe: Recipe, accuracy: Accuracy) -> tuple[Untrained, ...]:

@@ -11,6 +11,7 @@ from lzu_export.bundle.bundle import WARP_FILE
 from lzu_export.bundle.workspace import Record
 from lzu_export.compiler.acceptance import (
     below_reference,
+    no_interval,
     refuse_deviation,
     refuse_loss,
     refuse_scores,
@@ -22,7 +23,8 @@ from lzu_export.compiler.scoring import PYTORCH, Counted, make_watch, open_score
 from lzu_export.compiler.stages import Stages
 from lzu_export.evaluation.datasets import EvaluationSet, open_dataset, sequences_of, told_frames
 from lzu_export.evaluation.evaluate import Timing, evaluate, latencies
-from lzu_export.evaluation.resampling import resampled_first
+from lzu_export.evaluation.metrics.bootstrap import Interval
+from lzu_export.evaluation.resampling import difference, resample, resampled_first
 from lzu_export.evaluation.resume import Unfinished
 from lzu_export.manifest.schema import (
     Accuracy,
@@ -183,7 +185,10 @@ class Export(Stages):
         )
         below_reference(self.recipe, accuracy)
         advice = partial(self._accuracy_advice, accuracy, engines)
-        refuse_loss(accuracy, advice)
+        part = self.recipe.scored_frames is not None
+        interval_of = partial(_interval, accuracy, counted) if part else no_interval
+        for doubt in refuse_loss(accuracy, advice, interval_of):
+            self.report.note(f"  {doubt}")
         refuse_scores(accuracy, advice)
         return accuracy.model_dump(mode="json")
 
@@ -260,6 +265,13 @@ class Export(Stages):
             session = find(engine.target).open_file(engine, self.work.path(engine.file))
             predictors[engine.name] = make_predictor(self.recipe, session, self.warp.arrays())
         return predictors
+
+
+def _interval(accuracy: Accuracy, counted: Counted, engine: str) -> Interval | None:
+    """Return the interval of an engine's metric minus PyTorch's, over the choice of frames."""
+    mine, base = (resample(counted.scorers[name]) for name in (engine, PYTORCH))
+    gap = accuracy.engines[engine][accuracy.metric] - accuracy.pytorch[accuracy.metric]
+    return difference(gap, mine, base)
 
 
 def _rows(engine: Engine) -> list[Row]:

@@ -7,6 +7,7 @@ import pytest
 from lzu_export.cli.tables.export import score_notes
 from lzu_export.compiler.acceptance import refuse_deviation, refuse_loss, refuse_scores
 from lzu_export.errors import LzuError
+from lzu_export.evaluation.metrics.bootstrap import Interval
 from lzu_export.manifest.schema import Accuracy, Agreement, Parity
 from lzu_export.verification.checks import parity_checks
 
@@ -45,6 +46,31 @@ def test_float32_may_not_differ_and_lower_precisions_may_not_lose(
         return
     with pytest.raises(LzuError, match=f"mIoU of onnxruntime/{precision} {said} where 0.1 is"):
         refuse_loss(accuracy(precision, engine), str)
+
+
+@pytest.mark.parametrize(
+    ("precision", "engine", "span", "refused"),
+    [
+        ("fp16", 39.5, (-1.2, 0.3), False),
+        ("fp16", 39.5, (-1.2, -0.1), False),  # no more than the limit may be lost
+        ("fp16", 39.5, (-1.2, -0.11), True),
+        ("fp16", 39.5, None, True),
+        ("fp32", 39.5, (-1.2, 0.3), True),
+        ("int8", float("nan"), (-1.2, 0.3), True),
+    ],
+)
+def test_a_loss_that_may_be_the_choice_of_frames_is_told_and_stops_nothing(
+    precision: str, engine: float, span: tuple[float, float] | None, refused: bool
+) -> None:
+    interval = None if span is None else Interval(engine - 40, *span, 400, 8)
+    found = accuracy(precision, engine)
+    if refused:
+        with pytest.raises(LzuError, match=r"where 0\.1 is allowed"):
+            refuse_loss(found, str, lambda name: interval)
+        return
+    (told,) = refuse_loss(found, str, lambda name: interval)
+    assert told.startswith(f"mIoU of onnxruntime/{precision} is 0.50 points below PyTorch's")
+    assert told.endswith(f"on 8 frames: {interval}")
 
 
 @pytest.mark.parametrize(
