@@ -8,6 +8,7 @@ from lzu_export.doctor.abilities import Ability, abilities
 from lzu_export.doctor.finding import Finding
 from lzu_export.doctor.machine import Machine, find_gpu, find_home, find_jetpack
 from lzu_export.doctor.packages import find_packages
+from lzu_export.doctor.ranges import find_ranges
 from lzu_export.doctor.tools import find_compilers, find_plugins
 from lzu_export.errors import LzuError
 from lzu_export.support.files.places import build_folder
@@ -39,6 +40,7 @@ def examine(build: Path | None = None, machine: Machine | None = None) -> Examin
         find_gpu(machine),
         find_home(),
         *find_packages(machine),
+        find_ranges(),
         *find_compilers(machine, build or build_folder() or Path("build/plugins")),
         find_plugins(machine),
     ]

@@ -10,14 +10,14 @@ from lzu_export.doctor.finding import Finding
 from lzu_export.doctor.install import PIP, TORCH_INDEX, pip_install
 from lzu_export.doctor.machine import Machine, hidden_from_python
 from lzu_export.errors import LzuError
-from lzu_export.support.extras import cure, owners
+from lzu_export.support.extras import cure, owners, reinstall
 from lzu_export.support.extras import install as install_of
 from lzu_export.support.interpreter import run_program
 from lzu_export.targets.base import Target
 from lzu_export.targets.cuda.memory import Device
 from lzu_export.targets.provider_library import LIBRARIES
 from lzu_export.targets.registry import find, names
-from lzu_export.targets.tensorrt.versions import check_version
+from lzu_export.targets.tensorrt.versions import check_version, numbers
 
 SECONDS = 180
 """Seconds that the import of a package may take."""
@@ -25,6 +25,8 @@ EXPORTING = ("onnx", "onnxscript", "onnx-graphsurgeon")
 """Packages that an export needs besides torch."""
 BUILDING = ("onnx", "onnx-graphsurgeon")
 """Packages that a build for TensorRT on the device needs besides TensorRT."""
+TENSORRTS = ("tensorrt-cu12", "tensorrt-cu13")
+"""Packages of TensorRT's Python module for each release of CUDA, the older one first."""
 BACK_ENDS = (("cuda-python", "cuda.bindings"), ("pycuda", "pycuda.driver"))
 """Names and modules of the CUDA back ends, the preferred one first."""
 NOBODY = Device(0, "any", "", False)
@@ -249,10 +251,18 @@ def _provider(machine: Machine, name: str) -> Finding:
 
 
 def _tensorrt(machine: Machine) -> Finding:
+    if (twice := _two_tensorrts(machine)) is not None:
+        return twice
     found, words = _imported("tensorrt")
     if not found:
         return Finding("tensorrt", False, *_why_no_tensorrt(machine, words))
     notes: dict[str, None] = {}
+    if machine.tensorrt and numbers(machine.tensorrt)[:2] != numbers(words)[:2]:
+        other = (
+            f"the system has TensorRT {machine.tensorrt}, whose trtexec and C++ programs do not "
+            "load engines of this one; keep one of the two"
+        )
+        notes[other] = None
     try:
         for precision in ("fp32", "fp16", "int8"):
             notes |= dict.fromkeys(check_version(words, machine.device or NOBODY, precision, 1))
@@ -261,6 +271,21 @@ def _tensorrt(machine: Machine) -> Finding:
     # The finding already shows the version before the notes.
     said = tuple(note.removeprefix(f"TensorRT {words}: ") for note in notes)
     return Finding("tensorrt", True, words, notes=said)
+
+
+def _two_tensorrts(machine: Machine) -> Finding | None:
+    """Report TensorRT's packages for two releases of CUDA, which write the same files."""
+    there, _ = _versions(*TENSORRTS)
+    if len(there) < 2:
+        return None
+    # The driver must have the package's release of CUDA.
+    older = machine.driver is not None and machine.driver.cuda < (13, 0)
+    kept = next(iter(there)) if older else list(there)[-1]
+    removed = " ".join(f"{name} {name}-bindings {name}-libs" for name in there if name != kept)
+    again = reinstall(f"{kept}=={there[kept]} {kept}-bindings=={there[kept]}", PIP)
+    listed = " and ".join(f"{name} {release}" for name, release in there.items())
+    why = f"{listed} write the same files, which are those of whichever came last; keep one"
+    return Finding("tensorrt", False, why, f"{PIP} uninstall -y {removed} && {again}")
 
 
 def _why_no_tensorrt(machine: Machine, words: str) -> tuple[str, str]:

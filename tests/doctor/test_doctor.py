@@ -27,7 +27,7 @@ from lzu_export.targets.openvino import OpenVino
 NAMES = {
     "openvino", "nv-tensorrt-rtx",
     "jetpack", "gpu", "torch", "onnxruntime", "tensorrt-rtx", "tensorrt", "cuda", "c++", "aarch64",
-    "nvcc", "tensorrt-headers", "plugins", "onnx", "opencv", "home",
+    "nvcc", "tensorrt-headers", "plugins", "onnx", "opencv", "home", "packages",
 }  # fmt: skip
 LINES = 64
 """Of a page."""
@@ -67,8 +67,10 @@ def page(found: Examination) -> list[str]:
 def test_a_machine_that_has_nothing(bare: Path) -> None:
     found = examine(bare / "plugins", Machine(bare, "x86_64"))
     assert {each.name for each in found.findings} == NAMES
-    assert not any(each.found for each in found.findings)
-    assert all(each.install for each in found.findings if each.name != "jetpack")
+    there = [each.name for each in found.findings if each.found]
+    assert there == ["packages"], "those that are installed are of the right releases"
+    no_command = {"jetpack", "packages"}
+    assert all(each.install for each in found.findings if each.name not in no_command)
     assert not (bare / "plugins").exists(), "it only looks"
     lines = page(found)
     text = "\n".join(lines)

@@ -315,3 +315,36 @@ def test_two_opencvs_of_one_release_serve(
     finding = found("opencv", Machine(tmp_path, "x86_64"))
     assert not finding.found
     assert "they are those of 4.10.0 now" in finding.detail
+
+
+@pytest.mark.parametrize(("cuda", "kept"), [((12, 6), "tensorrt-cu12"), ((13, 0), "tensorrt-cu13")])
+def test_two_tensorrts_write_the_same_files(
+    cuda: tuple[int, int],
+    kept: str,
+    told: dict[str, tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    told["tensorrt"] = (0, "10.16.1")
+    there = {"tensorrt-cu12": "10.9.0.34", "tensorrt-cu13": "10.16.1.11"}
+    monkeypatch.setattr(packages, "_versions", lambda *names: (
+        {name: there[name] for name in names if name in there}, []))  # fmt: skip
+    monkeypatch.setattr(packages, "_exporting", lambda _: Finding("torch", True, "2"))
+    monkeypatch.setattr(packages, "_building", lambda: Finding("onnx", True, "1"))
+    monkeypatch.setattr(machine, "find_driver", lambda: Driver(cuda, ()))
+    finding = found("tensorrt", Machine(tmp_path, "x86_64"))
+    assert not finding.found
+    assert finding.detail.startswith("tensorrt-cu12 10.9.0.34 and tensorrt-cu13 10.16.1.11 write")
+    (other,) = set(there) - {kept}
+    assert f"uninstall -y {other} {other}-bindings {other}-libs && " in finding.install
+    assert f"{kept}=={there[kept]} {kept}-bindings=={there[kept]}" in finding.install
+
+
+@pytest.mark.parametrize(("system", "noted"), [("10.3.0.30-1", True), ("10.16.0.1-1", False)])
+def test_another_tensorrt_of_the_system_is_noted(
+    system: str, noted: bool, told: dict[str, tuple[int, str]], tmp_path: Path
+) -> None:
+    told["tensorrt"] = (0, "10.16.1.11")
+    root = jetson(tmp_path, dpkg(libnvinfer10=system))
+    notes = " ".join(found("tensorrt", root).notes)
+    assert ("keep one of the two" in notes) is noted
