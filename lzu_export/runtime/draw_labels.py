@@ -86,10 +86,11 @@ def draw_labels(
         picture[borders(labels, unit)] = 255
     if not named:
         return picture
-    strip = np.full((legend_places(classes, frame.shape[1], unit)[1], frame.shape[1], 3), 255)
+    names = [each.replace("_", " ") for each in classes]
+    strip = np.full((legend_places(names, frame.shape[1], unit)[1], frame.shape[1], 3), 255)
     occurring = np.unique(labels[known]).tolist()
     picture = np.vstack([picture, strip.astype(np.uint8)])
-    legend(picture, [(classes[i], colours[i]) for i in occurring], frame.shape[0], unit)
+    legend(picture, [(names[i], colours[i]) for i in occurring], frame.shape[0], unit)
     return picture
 
 

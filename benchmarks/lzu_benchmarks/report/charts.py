@@ -15,7 +15,7 @@ from lzu_benchmarks.report.rows import (
     spanned,
 )
 from lzu_benchmarks.report.schema import Report
-from lzu_benchmarks.report.trade_off import Point, trade_off
+from lzu_benchmarks.report.trade_off import WIDTHS, Point, trade_off
 from lzu_export.targets.registry import DEFAULT_TARGET
 
 
@@ -50,16 +50,19 @@ def figures_of(report: Report, rows: Sequence[Row]) -> dict[str, str]:
     stages = [row for row in rows if row.latency is not None and meaningful(row)]
     if stages:
         names = {id(row): f"{row.label} {row.engine.precision}" for row in stages}
-        drawn["stages"] = figures.stage_bars(
-            {
-                names[id(row)]: {stage: row.latency.stages[stage].p50 for stage in STAGES}
-                for row in stages
-                if row.latency is not None
-            },
-            name="stages",
-            description="milliseconds of every stage",
-            keys={names[id(row)]: row.data for row in stages},
-        )
+        values = {
+            names[id(row)]: {stage: row.latency.stages[stage].p50 for stage in STAGES}
+            for row in stages
+            if row.latency is not None
+        }
+        for flavour in WIDTHS:
+            drawn[f"stages-{flavour}"] = figures.stage_bars(
+                values,
+                name=f"stages-{flavour}",
+                description="milliseconds of every stage",
+                keys={names[id(row)]: row.data for row in stages},
+                narrow=flavour == "narrow",
+            )
     drawn |= _parity_figures(report)
     if report.ablation is not None:
         drawn |= _ablation_figures(report)
@@ -131,13 +134,14 @@ def _parity_figures(report: Report) -> dict[str, str]:
                 limit = parity.limit if exact else parity.snr_limit
                 if limit is not None:
                     limits[engine.precision] = limit
-        if series:
-            drawn[name] = figures.parity_lines(
+        for flavour in WIDTHS if series else ():
+            drawn[f"{name}-{flavour}"] = figures.parity_lines(
                 series,
                 limits,
                 decibels=not exact,
-                name=name,
+                name=f"{name}-{flavour}",
                 description="deviation from PyTorch at every probe point",
+                narrow=flavour == "narrow",
             )
     return drawn
 

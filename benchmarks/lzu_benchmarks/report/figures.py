@@ -22,6 +22,8 @@ from lzu_export.support.look.svg import (
 from lzu_export.support.plots import plotting
 
 LINES = {"fp32": "-", "fp16": "--", "bf16": "-.", "int8": ":"}
+NARROW = 3.9
+"""Width in inches of a figure on a phone."""
 ROW = 0.36
 """Height in inches of a bar with the gap below it."""
 
@@ -32,6 +34,7 @@ def stage_bars(
     name: str,
     description: str,
     keys: Mapping[str, Mapping[str, str]] | None = None,
+    narrow: bool = False,
 ) -> str:
     """Draw the milliseconds of every stage, one bar per row.
 
@@ -40,33 +43,36 @@ def stage_bars(
         name: name of the diagram, unique on the page.
         description: text for screen readers.
         keys: values by which the page filters each row, such as `data-scale`.
+        narrow: draw for a phone.
     """
     with plotting(STYLE) as plt:
-        height = 1.0 + ROW * len(rows)
-        figure, panel = plt.subplots(figsize=(7.0, height), layout="constrained")
+        width, height = (NARROW, 1.2) if narrow else (7.0, 1.0)
+        size = (width, height + ROW * len(rows))
+        figure, panel = plt.subplots(figsize=size, layout="constrained")
         names = list(rows)
         stages = list(next(iter(rows.values())))
         marks: dict[str, dict[str, str]] = {}
         left = [0.0] * len(names)
         for j, (stage, colour) in enumerate(zip(stages, STAGES, strict=True)):
             for i, each in enumerate(names):
-                width, mark = rows[each][stage], f"s{i}-{j}"
+                length, mark = rows[each][stage], f"s{i}-{j}"
                 panel.barh(
-                    [i], [width], left=[left[i]], color=PLACES[colour], height=0.64,
+                    [i], [length], left=[left[i]], color=PLACES[colour], height=0.64,
                     edgecolor=PAPER, linewidth=0.8, label=stage if i == 0 else None,
                 )[0].set_gid(mark)  # fmt: skip
-                tip = f"{plain(each)}\n{stage}: {width:.2f} ms"
+                tip = f"{plain(each)}\n{stage}: {length:.2f} ms"
                 marks[mark] = {**(keys or {}).get(each, {}), "data-tip": tip}
-                left[i] += width
+                left[i] += length
         for i, total in enumerate(left):
             panel.text(total, i, f"  {total:.1f}", va="center", fontsize=9.5)
         panel.set_yticks(range(len(names)), list(map(plain, names)))
         panel.invert_yaxis()
-        panel.set_xlim(0, max([*left, 1e-9]) * 1.12)
+        panel.set_xlim(0, max([*left, 1e-9]) * (1.3 if narrow else 1.12))
         panel.grid(axis="x")
         panel.tick_params(axis="y", length=0)
         panel.set_xlabel("milliseconds a query, median of each stage")
-        figure.legend(loc="outside upper left", ncols=len(stages), handlelength=1.1)
+        columns = 2 if narrow else len(stages)
+        figure.legend(loc="outside upper left", ncols=columns, handlelength=1.1)
         return svg(figure, name, description, marks)
 
 
@@ -77,6 +83,7 @@ def parity_lines(
     decibels: bool,
     name: str,
     description: str,
+    narrow: bool = False,
 ) -> str:
     """Draw the deviation of engines from PyTorch along the chain of probe points.
 
@@ -89,13 +96,15 @@ def parity_lines(
             differences, drawn on a logarithmic axis.
         name: name of the diagram, unique on the page.
         description: text for screen readers.
+        narrow: draw for a phone.
     """
     with plotting(STYLE) as plt:
         # The longest chain has all probe points in order; a uniform model has none of the unzoom.
         longest = max((values for _, _, values in series), key=len)
         probes = list(dict.fromkeys([*longest, *(a for _, _, v in series for a in v)]))
         width = min(8.2, max(5.6, 2.2 + 0.28 * len(probes)))
-        figure, panel = plt.subplots(figsize=(width, 3.6), layout="constrained")
+        size = (NARROW, 4.2) if narrow else (width, 3.6)
+        figure, panel = plt.subplots(figsize=size, layout="constrained")
         equal = None if decibels else _equal_line(panel, series, limits)
         marks: dict[str, dict[str, str]] = {}
         for i, (variant, precision, values) in enumerate(series):
@@ -129,13 +138,16 @@ def parity_lines(
                 f"limit {precision}", (1, limit), xycoords=("axes fraction", "data"),
                 ha="right", va="bottom", fontsize=9, color=LIMIT,
             )  # fmt: skip
-        panel.set_xticks(range(len(probes)), list(map(plain, probes)), rotation=90, fontsize=9)
+        # On a phone more than 24 names would run into each other in letters of this size.
+        letters = 9 if not narrow or len(probes) <= 24 else 9 * 24 / len(probes)
+        names = list(map(plain, probes))
+        panel.set_xticks(range(len(probes)), names, rotation=90, fontsize=letters)
         panel.set_xlim(-0.6, len(probes) - 0.4)
         panel.grid(axis="y")
         if decibels:
             panel.set_ylim(bottom=0)
         panel.set_ylabel("signal-to-noise ratio (dB)" if decibels else "relative difference")
-        figure.legend(loc="outside upper left", ncols=min(4, len(series)))
+        figure.legend(loc="outside upper left", ncols=min(2 if narrow else 4, len(series)))
         return svg(figure, name, description, marks)
 
 

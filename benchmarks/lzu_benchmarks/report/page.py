@@ -116,7 +116,7 @@ def contents_of(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("frames", "Frames"): context["viewer"],
         ("warps", "The warp"): context["warps"],
         ("latency", "Latency"): context["report"].latency,
-        ("parity", "Deviation"): "parity" in figures or "noise" in figures,
+        ("parity", "Deviation"): "parity-wide" in figures or "noise-wide" in figures,
         ("lowerings", "Lowerings"): context["lowerings"],
         ("ablation", "Ablation"): context["report"].ablation,
         ("provenance", "Provenance"): True,

@@ -87,7 +87,7 @@ def test_the_page_is_whole_and_needs_nothing_else(task: str, tmp_path: Path) -> 
     assert {each[1:] for each in read.links if each.startswith("#")} <= set(read.ids)
     assert "&lt;&amp;&gt;" in page  # facts are text, not markup
     assert "nan" not in [cell.lower() for cell in read.cells]
-    assert page.count("<svg") == (7 if task != "det" else 9)  # two of each trade-off
+    assert page.count("<svg") == (10 if task != "det" else 12)  # for a screen and for a phone
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def test_probe_points_come_before_outputs() -> None:
 
 def test_every_stage_has_a_bar_and_every_bar_its_number(tmp_path: Path) -> None:
     report = sample_report("det", tmp_path)
-    drawn = figures_of(report, rows_of(report))["stages"]
+    drawn = figures_of(report, rows_of(report))["stages-wide"]
     assert [stage for stage in STAGES if f">{stage}<" not in drawn] == []
     assert 'data-tip="uniform 0.25x fp32\nengine: 12.75 ms"' in drawn
 
