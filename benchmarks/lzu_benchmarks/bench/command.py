@@ -72,12 +72,9 @@ def bench(given: Options) -> tuple[Report, Path]:
     dataset = given.dataset if given.bundles else None  # an export stores its scores itself
     frames = given.frames if given.bundles else None
     shown = _shown(given)
-    results = []
     for why, names in _elsewhere(bundles).items():
         report.note(f"not run here: {', '.join(names)} ({why})")
-    for bundle in bundles:
-        report.note(Text(bundle.folder.name, "bold"))
-        results.append(bundle_result(bundle, store, dataset=dataset, frames=frames, report=report))
+    results = _results(bundles, store, dataset, frames, report)
     groups = latency_groups(
         bundles,
         store,
@@ -113,6 +110,25 @@ def bench(given: Options) -> tuple[Report, Path]:
     write_report(made, folder)
     write_pages(made, folder, store.folder)
     return made, folder
+
+
+def _results(
+    bundles: Sequence[Contender],
+    store: Store,
+    dataset: str | None,
+    frames: int | None,
+    report: Reporter,
+) -> list[BundleResult]:
+    """Describe and score the bundles, all on the same frames."""
+    recipes = [bundle.manifest.recipe for bundle in bundles]
+    like = next((each for each in recipes if each.follows_boxes), None)
+    results = []
+    for bundle in bundles:
+        report.note(Text(bundle.folder.name, "bold"))
+        results.append(
+            bundle_result(bundle, store, dataset=dataset, frames=frames, like=like, report=report)
+        )
+    return results
 
 
 def _failed(bundles: Sequence[Contender]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from lzu_export.manifest.schema import (
     Manifest,
     untrained_note,
 )
+from lzu_export.recipes import Recipe
 from lzu_export.runtime.predictor import Predictor
 from lzu_export.support.files.hashes import sha256
 from lzu_export.support.limits import EMULATED
@@ -42,6 +43,7 @@ def bundle_result(
     *,
     dataset: str | None = None,
     frames: int | None = None,
+    like: Recipe | None = None,
     report: Reporter,
 ) -> BundleResult:
     """Describe a bundle and its scores.
@@ -54,13 +56,16 @@ def bundle_result(
         store: storage of results.
         dataset: data set to score on, or `none`; the manifest's scores are taken by default.
         frames: largest number of frames to score on.
+        like: recipe of a compared model that uses the frame before; of a part of the set, all are
+            scored on its whole sequences, since scores of other frames cannot be compared.
         report: progress reporter.
     """
     annotations = sha256(Path(dataset)) if dataset and Path(dataset).is_file() else None
     code = source_digest(PACKAGE)
     asked = sorted(each.name for each in bundle.asked)
     parts = (asked, runs_of(bundle), bundle.provider, dataset, annotations, frames, code)
-    key = key_of(bundle.manifest.files, *parts)
+    like = like if _differs(bundle.manifest.recipe, like, frames) else None
+    key = key_of(bundle.manifest.files, *parts, *([] if like is None else ["whole sequences"]))
     unfinished = Unfinished(store.folder / f"{bundle.folder.name}.accuracy.npz", key)
     if store.again:
         unfinished.remove()
@@ -68,8 +73,15 @@ def bundle_result(
         bundle.folder.name,
         key,
         BundleResult,
-        lambda: _measure_bundle(bundle, key, dataset, frames, report, unfinished),
+        lambda: _measure_bundle(bundle, key, dataset, frames, like, report, unfinished),
     )
+
+
+def _differs(recipe: Recipe, like: Recipe | None, frames: int | None) -> bool:
+    """Return whether a recipe would choose other frames than one that takes whole sequences."""
+    if like is None or recipe.follows_boxes:
+        return False
+    return frames is not None or recipe.evaluation.frames is not None
 
 
 def _measure_bundle(
@@ -77,12 +89,13 @@ def _measure_bundle(
     key: str,
     dataset: str | None,
     frames: int | None,
+    like: Recipe | None,
     report: Reporter,
     unfinished: Unfinished,
 ) -> BundleResult:
     manifest, recipe = bundle.manifest, bundle.manifest.recipe
     parities = {(parity.target, parity.precision): parity for parity in manifest.parity}
-    scores, about = _scores(bundle, dataset, frames, report, unfinished)
+    scores, about = _scores(bundle, dataset, frames, like, report, unfinished)
     engines = {
         engine.name: EngineResult(
             target=engine.target,
@@ -138,6 +151,7 @@ def _scores(
     bundle: Contender,
     dataset: str | None,
     frames: int | None,
+    like: Recipe | None,
     report: Reporter,
     unfinished: Unfinished,
 ) -> tuple[dict[str, Score], dict[str, Any]]:
@@ -145,7 +159,7 @@ def _scores(
     stored, recipe = bundle.manifest.accuracy, bundle.manifest.recipe
     runs = {engine.name for engine in bundle.runs}
     # An export may have scored a part of the frames only, on which intervals are wider.
-    whole = recipe.scored_frames == recipe.evaluation.frames
+    whole = recipe.scored_frames == recipe.evaluation.frames and like is None
     as_stored = dataset == NO_DATASET or (dataset is None and whole)
     as_stored = as_stored and frames is None and bundle.provider == "cpu"
     if stored is not None and as_stored and runs <= set(stored.engines):
@@ -170,7 +184,7 @@ def _scores(
         return {}, nothing
     if dataset is None:  # the recipe's own data set, and its own number of frames
         frames = frames or recipe.evaluation.frames
-    opened = open_dataset(name, frames, bundle.manifest.task, recipe)
+    opened = open_dataset(name, frames, bundle.manifest.task, like or recipe)
     spent, scorers = Timing(), dict[str, Scorer]()
     title = f"accuracy of {bundle.folder.name} on {opened.name}"
     with ExitStack() as stack:  # close all engines here: timing needs the device's memory
@@ -201,7 +215,8 @@ def _scores(
         )
         for name, metrics in found.items()
     }
-    if stored is not None and (stored.dataset, stored.frames) == (opened.name, len(opened)):
+    same = stored is not None and (stored.dataset, stored.frames) == (opened.name, len(opened))
+    if stored is not None and same and like is None:
         scores["pytorch"] = Score(metrics=stored.pytorch, how="")
     about = {
         "dataset": opened.name, "frames": len(opened), "metric": opened.metric, "note": opened.note,

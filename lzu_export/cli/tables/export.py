@@ -74,8 +74,10 @@ def verdicts(outcomes: "Sequence[Outcome]") -> list[str]:
         said = [f"{ratio.value:.2f} times the time {_interval(ratio)}"]
         mine, theirs = manifest.accuracy, by_name[comparison.base].accuracy
         if mine and theirs and key in mine.engines and key in theirs.engines:
-            subject = (mine.dataset, mine.frames, mine.metric)
-            if subject == (theirs.dataset, theirs.frames, theirs.metric):
+            subject = (mine.dataset, mine.frames, mine.metric, _is_chosen_whole(manifest))
+            base = by_name[comparison.base]
+            other = (theirs.dataset, theirs.frames, theirs.metric, _is_chosen_whole(base))
+            if subject == other:
                 gain = mine.engines[key][mine.metric] - theirs.engines[key][mine.metric]
                 resampled = (each.resampled.get(key) for each in (mine, theirs))
                 said.insert(0, told_difference(gain, mine.metric, *resampled))
@@ -96,6 +98,11 @@ def interval_notes(outcome: "Outcome") -> list[str]:
         name = key.partition("/")[2]
         found.append(f"{outcome.folder.name} {name}: [{own.low:.2f}, {own.high:.2f}] over {drawn}")
     return found
+
+
+def _is_chosen_whole(manifest: Manifest) -> bool:
+    """Return whether a part of the data set was chosen by whole sequences."""
+    return manifest.recipe.evaluation.frames is not None and manifest.recipe.follows_boxes
 
 
 def _is_part(manifest: Manifest) -> bool:

@@ -25,8 +25,10 @@ from lzu_benchmarks.bench.options import parse
 from lzu_benchmarks.report.schema import LatencyGroup, Report
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
+from lzu_export.evaluation.datasets import EvaluationSet, open_dataset
 from lzu_export.inputs.images import read_image
 from lzu_export.manifest.schema import ROUNDING_NOTE, Accuracy
+from lzu_export.recipes import Recipe
 from lzu_export.support.interleave import Plan
 from lzu_export.support.progress import Reporter
 from lzu_export.tasks.pytorch import noise_frame
@@ -217,6 +219,28 @@ def test_the_provider_scores_and_times(two: list[Path], tmp_path: Path) -> None:
     options = ["--bundles", *map(str, two), "--out", str(tmp_path), "--provider", "NoSuchProvider"]
     with pytest.raises(LzuError, match="does not run on NoSuchProvider"):
         bench(parse(options))
+
+
+def test_all_are_scored_on_the_frames_that_an_adaptive_model_takes(
+    two: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of a set is of whole sequences for one model, and of single frames for the others."""
+    [bundle], data = open_bundles(two[:1]), str(boxes(tmp_path, 2))
+    like = bundle.manifest.recipe.model_copy(update={"variant": "adaptive"})
+    asked: list[bool] = []
+
+    def opened(name: str, frames: int | None, task: str, recipe: Recipe) -> EvaluationSet:
+        asked.append(recipe.follows_boxes)
+        return open_dataset(name, frames, task, recipe)
+
+    monkeypatch.setattr(module, "open_dataset", opened)
+    store = Store(tmp_path / "results")
+    for part, wanted in ((None, [False]), (2, [True]), (2, [])):  # the last one is kept
+        asked.clear()
+        bundle_result(bundle, store, dataset=data, frames=part, like=like, report=QUIET)
+        assert asked == wanted
+    bundle_result(bundle, store, dataset=data, frames=2, report=QUIET)
+    assert asked == [False]  # a result of other frames is not taken for this one's
 
 
 def test_what_pytorch_scores_on_other_frames_is_told_apart(two: list[Path], tmp_path: Path) -> None:
