@@ -1,9 +1,9 @@
 """Recipe of any task: validated by the class of the task that it names, which alone is imported."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import AfterValidator
 
 from lzu_export.recipes.former_keys import todays_recipe
 from lzu_export.recipes.recipe import Recipe
@@ -25,12 +25,17 @@ def recipe_class(data: Mapping[str, Any]) -> type[Recipe]:
     return TASKS.find(task).recipe
 
 
-def _of_its_task(data: Any) -> Any:
-    """Turn plain data into a recipe of its task's class; return anything else unchanged."""
-    if not isinstance(data, Mapping):
+def _of_its_task(data: Any) -> Recipe:
+    """Turn plain data into a recipe of its task's class; return a recipe unchanged."""
+    if isinstance(data, Recipe):
         return data
+    if not isinstance(data, Mapping):
+        raise ValueError("a recipe must be a mapping; change it")
     return recipe_class(data).model_validate(todays_recipe(data))
 
 
-AnyRecipe: TypeAlias = Annotated[SerializeAsAny[Recipe], BeforeValidator(_of_its_task)]
+if TYPE_CHECKING:
+    AnyRecipe: TypeAlias = Recipe
+else:  # pydantic would build the base class's schema too, which validates nothing
+    AnyRecipe = Annotated[Any, AfterValidator(_of_its_task)]
 """Type of a field that contains a recipe of any task."""

@@ -162,6 +162,8 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
 
 
 def _varint(content: mmap.mmap, place: int, end: int) -> tuple[int, int]:
+    if place < end and (byte := content[place]) < 0x80:  # most numbers have one byte
+        return byte, place + 1
     value = shift = 0
     while place < end and shift < 70:
         byte = content[place]
