@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from rich.logging import RichHandler
 from typer.core import TyperGroup
 
 from lzu_export import __version__
@@ -31,7 +30,6 @@ from lzu_export.cli.sensitivity import sensitivity
 from lzu_export.cli.sweep import sweep
 from lzu_export.cli.verify import verify
 from lzu_export.cli.warp import warp
-from lzu_export.support.terminal import Terminal
 
 COMMANDS: tuple[tuple[Callable[..., None], dict[str, Any]], ...] = (
     (export, {}),
@@ -120,6 +118,10 @@ def _main(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
+    from rich.logging import RichHandler
+
+    from lzu_export.support.console import Terminal
+
     handler = RichHandler(console=Terminal(stderr=True), show_path=False, show_time=False)
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler])

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from lzu_export.cli import exits
 from lzu_export.cli.options import Bundle, Device, Json, Plugins, Precision
@@ -121,6 +120,8 @@ def _build_with_plugins(
     as_json: bool,
 ) -> None:
     """Build an engine that calls plugins into the bundle; without plugins if they are not taken."""
+    from rich.text import Text
+
     from lzu_export.compiler.build_rtx import build_rtx_plugins
     from lzu_export.support.progress import Reporter
     from lzu_export.targets.tensorrt.plugin_process import NoPluginsError
@@ -153,6 +154,8 @@ def _build_on_device(
     cuda: str | None,
     as_json: bool,
 ) -> None:
+    from rich.text import Text
+
     from lzu_export.compiler.build_tensorrt import build_on_device
     from lzu_export.support.progress import Reporter
 

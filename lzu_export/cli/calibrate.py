@@ -19,7 +19,6 @@ from lzu_export.cli.options import (
 )
 from lzu_export.cli.sensitivity import Search, rank
 from lzu_export.errors import LzuError
-from lzu_export.support.progress import Reporter
 from lzu_export.support.terminal import print_json, say
 
 
@@ -52,6 +51,7 @@ def calibrate(
 ) -> None:
     """Measure the INT8 ranges of a bundle's model again."""
     from lzu_export.quantization.recalibrate import recalibrate
+    from lzu_export.support.progress import Reporter
 
     named = search.frames
     if isinstance(named, str):

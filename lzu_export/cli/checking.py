@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from lzu_export.cli import exits
 from lzu_export.cli.options import Cameras, Dataset, Fit, Frames, Resize, dataset_name
-from lzu_export.support.escaping import visible
-from lzu_export.support.terminal import Terminal, print_json, say, show
+from lzu_export.support.terminal import note, print_json, say, show
 
 if TYPE_CHECKING:
     from lzu_export.bundle import bundle as bundles
@@ -185,7 +183,7 @@ def _print(name: str, manifest: Any, parities: "list[Parity]", kept: "list[Check
     from lzu_export.cli.tables.verify import check_table, parity_table, verdict
     from lzu_export.manifest.schema import untrained_note
 
-    show(verdict(name, parities, kept), Text(""), parity_table(parities))
+    show(verdict(name, parities, kept), "", parity_table(parities))
     notes = [f"{name} is {note}"] if (note := untrained_note(manifest)) else []
     for line in notes + (stream_notes(name, manifest.accuracy) if manifest.accuracy else []):
         say(line)
@@ -211,5 +209,4 @@ def _end(parities: "list[Parity]", kept: "list[Check]", against: Against | None)
 
 def _note_strangers(bundle: Path, names: Sequence[str]) -> None:
     for name in names:
-        said = Text(visible(f"note: {bundle / name} is no file of the bundle and is never read"))
-        Terminal(stderr=True).print(said, soft_wrap=True)
+        note(f"{bundle / name} is no file of the bundle and is never read")

@@ -39,7 +39,7 @@ def complain(sentence: str) -> None:
     """Print an error's sentence on stderr in one line."""
     from rich.text import Text
 
-    from lzu_export.support.terminal import Terminal
+    from lzu_export.support.console import Terminal
 
     text = Text.assemble(("error:", "red"), f" {visible(sentence)}")
     Terminal(stderr=True).print(text, soft_wrap=True)

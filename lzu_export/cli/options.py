@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from lzu_export.errors import LzuError
 from lzu_export.support.device import check_device, using_device
-from lzu_export.support.terminal import Terminal
+from lzu_export.support.terminal import note
 
 if TYPE_CHECKING:
     from lzu_export.cluster.connection import Certificates
@@ -156,8 +155,7 @@ def renamed(old: str, new: str) -> Any:
 
 def note_moved(old: str, new: str) -> None:
     """Print on stderr that an option has become its own command."""
-    note = Text(f"note: {old} is {new} now; the old way still works")
-    Terminal(stderr=True).print(note, soft_wrap=True)
+    note(f"{old} is {new} now; the old way still works")
 
 
 def dataset_name(name: str) -> str | None:

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from lzu_export.cli.options import Bundle, Json
-from lzu_export.support.terminal import Terminal, print_json, show
+from lzu_export.support.terminal import note, print_json, show
 
 
 def pack(
@@ -52,5 +51,5 @@ def pack(
         print_json(packed.as_dict())
         return
     show(pack_table(packed))
-    for note in packed.notes:
-        Terminal(stderr=True).print(Text(f"note: {note}"), soft_wrap=True)
+    for each in packed.notes:
+        note(each)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from lzu_export.cli.options import (
     Checkpoint,
@@ -18,7 +17,6 @@ from lzu_export.cli.options import (
     complete_recipe,
     key_values,
 )
-from lzu_export.support.progress import Reporter
 from lzu_export.support.terminal import print_json, say, show
 
 Warp = Annotated[
@@ -87,9 +85,12 @@ def warp(
     as_json: Json = False,
 ) -> None:
     """See a warp before training: its magnification, and how large it makes boxes."""
+    from rich.text import Text
+
     from lzu_export.cli.tables.warp import warp_tables
     from lzu_export.preview.preview import preview
     from lzu_export.runtime.fitting import fit_of
+    from lzu_export.support.progress import Reporter
 
     report = Reporter(quiet=as_json)
     with report.working("measure and draw the warp", brief=True):

@@ -20,8 +20,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from lzu_export.support.console import Terminal
 from lzu_export.support.escaping import visible
-from lzu_export.support.terminal import Terminal
 
 CHECK_MARK = "\N{CHECK MARK}"
 

@@ -1,37 +1,23 @@
 """Print to the terminal.
 
-Rich's markup is off, since text from outside may have brackets. Styled text is a `rich.text.Text`.
+Rich, which `Terminal` and `show` need, is imported when they are first used: completion and
+`--version` do without.
 """
 
 import json
-from collections.abc import Iterable
-from typing import Any
-
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
-from rich.text import Text
+import sys
+from typing import TYPE_CHECKING, Any
 
 from lzu_export.support.escaping import visible
+from lzu_export.support.lazy import lazily
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
-class Terminal(Console):
-    """Console that shows text literally, without markup or the text's own control sequences."""
+    from lzu_export.support.console import Terminal
 
-    def __init__(self, **options: Any) -> None:
-        """Take Rich's own options; write to stdout, unless `stderr` is set."""
-        super().__init__(**{"markup": False, "highlight": False, "emoji": False, **options})
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        """Render a string literally, for a cell or a line."""
-        return super().render_str(visible(text, lines=True), **options)
-
-    def render(
-        self, renderable: RenderableType, options: ConsoleOptions | None = None
-    ) -> Iterable[Segment]:
-        """Render anything else, such as styled text; the console's own control codes stay."""
-        for segment in super().render(renderable, options):
-            text, style, control = segment
-            yield segment if control else Segment(visible(text, lines=True), style)
+__all__ = ["Terminal", "note", "print_json", "say", "show"]
+__getattr__ = lazily(__name__, {"Terminal": "lzu_export.support.console"})
 
 
 def say(*lines: str) -> None:
@@ -39,8 +25,15 @@ def say(*lines: str) -> None:
     print(*map(visible, lines), sep="\n")
 
 
-def show(*shown: RenderableType) -> None:
+def note(text: str) -> None:
+    """Print a remark to stderr in one line."""
+    print(f"note: {visible(text)}", file=sys.stderr)
+
+
+def show(*shown: "RenderableType") -> None:
     """Print tables and styled text to stdout unwrapped, since they are laid out already."""
+    from lzu_export.support.console import Terminal
+
     terminal = Terminal()
     for each in shown:
         terminal.print(each, soft_wrap=True)

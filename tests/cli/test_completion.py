@@ -25,6 +25,23 @@ def completed(line: str) -> list[str]:
     return done.stdout.split()
 
 
+def test_it_waits_for_no_library_that_it_does_not_need() -> None:
+    """A shell starts the program at each TAB."""
+    code = """
+import os, sys
+sys.argv = ["lzu-export"]
+os.environ |= {"_LZU_EXPORT_COMPLETE": "complete_bash", "COMP_CWORD": "1"}
+os.environ["COMP_WORDS"] = "lzu-export ver"
+from lzu_export.cli.app import main
+try:
+    main()
+finally:
+    print(*{"rich", "numpy", "cv2", "yaml"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["verify"], done.stderr
+
+
 def test_commands_and_options() -> None:
     assert completed("lzu-export ver") == ["verify"]
     assert set(completed("lzu-export b")) == {"build", "bench"}
