@@ -1,7 +1,5 @@
 """The folder of an unfinished bundle: filled stage by stage, resumable, published by a rename."""
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -9,11 +7,11 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -24,6 +22,7 @@ from lzu_export.manifest.seal import SEAL
 from lzu_export.support.checkout import option
 from lzu_export.support.files import parse_json, read_bytes, write_text
 from lzu_export.support.files.hashes import sha256
+from lzu_export.support.files.locking import holding
 
 STATE_FILE = "state.json"
 OF_BUNDLES = re.compile(
@@ -247,44 +246,15 @@ def _is_plain(folder: Path) -> bool:
     )
 
 
-@contextmanager
-def exclusive(final: Path) -> Iterator[None]:
+def exclusive(final: Path) -> AbstractContextManager[None]:
     """Exclude other exports of the bundle `final` while the block runs.
 
     Raises:
         LzuError: another one is running.
     """
-    path = final.parent / f".{final.name}.lock"
-    lock = _locked(path, final)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        lock.close()
-
-
-def _locked(path: Path, final: Path) -> IO[bytes]:
-    """Open and lock the lock file; retry where its last holder removed it meanwhile."""
-    while True:
-        with readable_os_errors(f"the bundle {final}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Opened without following a link and without changing an existing file.
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            try:
-                lock = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
-            except OSError as error:
-                if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-                    raise
-                raise LzuError(f"{path} is no file of ours; remove it") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise LzuError(
-                f"another export of {final} is running; wait for it, or choose another folder "
-                f"({option('out')})"
-            ) from error
-        with suppress(FileNotFoundError):
-            if os.path.samestat(path.stat(), os.fstat(lock.fileno())):
-                return lock
-        lock.close()
+    refusal = (
+        f"another export of {final} is running; wait for it, or choose another folder "
+        f"({option('out')})"
+    )
+    lock = final.parent / f".{final.name}.lock"
+    return holding(lock, f"the bundle {final}", refusal, remove=True)

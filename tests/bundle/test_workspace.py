@@ -185,31 +185,6 @@ def test_two_exports_of_one_bundle_exclude_each_other(tmp_path: Path) -> None:
         assert final.parent.is_dir()
 
 
-def test_a_lock_that_was_removed_meanwhile_does_not_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever opened the file before its holder removed it locks the new one instead."""
-    final = tmp_path / "det" / "fixed-0.5x"
-    path = final.parent / f".{final.name}.lock"
-    opened = []
-    flock = module.fcntl.flock
-
-    def removed_once(lock: Any, how: int) -> None:
-        flock(lock, how)
-        if not opened:
-            path.unlink()
-        opened.append(lock)
-
-    monkeypatch.setattr(module.fcntl, "flock", removed_once)
-    with exclusive(final):
-        assert len(opened) == 2
-        monkeypatch.setattr(module.fcntl, "flock", flock)
-        with pytest.raises(LzuError, match="another export"), exclusive(final):
-            pass
-        assert path.exists()
-    assert not path.exists()
-
-
 def test_a_redone_stage_takes_the_later_ones_with_it(final: Path) -> None:
     """They rest on its result."""
     log: list[str] = []

@@ -1,10 +1,12 @@
 """One holder of a folder at a time, and no file behind a link."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lzu_export.errors import LzuError
+from lzu_export.support.files import locking
 from lzu_export.support.files.locking import holding
 
 
@@ -24,8 +26,32 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     target = tmp_path / "elsewhere"
     (tmp_path / ".lock").symlink_to(target)
     with (
-        pytest.raises(LzuError, match=r"^the folder cannot be written"),
+        pytest.raises(LzuError, match=r"/\.lock is no file of ours; remove it$"),
         holding(tmp_path / ".lock", "the folder", "refusal"),
     ):
         pytest.fail("it is a link")
     assert not target.exists()
+
+
+def test_a_lock_that_was_removed_meanwhile_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever opened the file before its holder removed it locks the new one instead."""
+    path = tmp_path / ".lock"
+    opened = []
+    flock = locking.fcntl.flock
+
+    def removed_once(lock: Any, how: int) -> None:
+        flock(lock, how)
+        if not opened:
+            path.unlink()
+        opened.append(lock)
+
+    monkeypatch.setattr(locking.fcntl, "flock", removed_once)
+    with holding(path, "the folder", "refusal", remove=True):
+        assert len(opened) == 2
+        monkeypatch.setattr(locking.fcntl, "flock", flock)
+        with pytest.raises(LzuError, match=r"^refusal$"), holding(path, "the folder", "refusal"):
+            pass
+        assert path.exists()
+    assert not path.exists()
