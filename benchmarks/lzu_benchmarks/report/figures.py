@@ -70,7 +70,7 @@ def stage_bars(
         panel.set_xlim(0, max([*left, 1e-9]) * (1.3 if narrow else 1.12))
         panel.grid(axis="x")
         panel.tick_params(axis="y", length=0)
-        panel.set_xlabel("milliseconds a query, median of each stage")
+        panel.set_xlabel(f"{'ms' if narrow else 'milliseconds'} a query, median of each stage")
         columns = 2 if narrow else len(stages)
         figure.legend(loc="outside upper left", ncols=columns, handlelength=1.1)
         return svg(figure, name, description, marks)

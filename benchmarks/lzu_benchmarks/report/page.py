@@ -9,7 +9,7 @@ from lzu_benchmarks.harness.candidates import STAGES
 from lzu_benchmarks.report.charts import figures_of, parity_scope
 from lzu_benchmarks.report.embedded import pictures_of
 from lzu_benchmarks.report.lowerings import lowerings_of, measured_on
-from lzu_benchmarks.report.rivals import best, headings, rival_notes, spread_text
+from lzu_benchmarks.report.rivals import best, headings, milliseconds, rival_notes, spread_text
 from lzu_benchmarks.report.rows import (
     LOWER_IS_BETTER,
     VARIANTS,
@@ -95,6 +95,7 @@ def context_of(report: Report, pictures: Path) -> dict[str, Any]:
         "measured_on": measured_on(report),
         "rival_notes": rival_notes(report.rivals) if report.rivals else [],
         "rivals_best": best(report.rivals) if report.rivals else [],
+        "rival_milliseconds": partial(milliseconds, report.rivals) if report.rivals else None,
         "rival_headings": headings(report.rivals) if report.rivals else [],
         "spread_text": spread_text,
         "toggles": toggles_of(rows),

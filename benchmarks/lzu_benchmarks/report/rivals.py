@@ -9,6 +9,9 @@ from lzu_benchmarks.report.trade_off import Point, trade_off
 from lzu_export.support.pareto import front
 from lzu_export.support.tables import Column, grid, notes
 
+BASE = "uniform"
+"""Name of the row that times are divided by."""
+
 
 def headings(rivals: Rivals) -> list[str]:
     """Return the titles of the metrics' columns: the metric's name, then those of its parts."""
@@ -22,6 +25,14 @@ def spread_text(spread: Spread | None, *, sign: bool = False) -> str:
         return ""
     form = "+.2f" if sign else ".2f"
     return f"{spread.value:{form}} [{spread.low:{form}}, {spread.high:{form}}]"
+
+
+def milliseconds(rivals: Rivals, row: RivalRow) -> float:
+    """Return a row's time: uniform's median, times the ratio of the two, with which it agrees."""
+    base = next((each for each in rivals.rows if each.name == BASE), None)
+    if base is None or row.ratio is None:
+        return row.milliseconds
+    return base.milliseconds * row.ratio.value
 
 
 def best(rivals: Rivals) -> list[bool]:
@@ -70,7 +81,10 @@ def rivals_figure(rivals: Rivals) -> dict[str, str]:
     drawn: dict[str, str] = {}
     costs = {"flops": ("GFLOP a frame, computed", "GFLOP"), "time": ("ms a frame", "ms")}
     for cost, (axis, unit) in costs.items():
-        points = [_point(row, metric, cost, unit) for row in rivals.rows]
+        points = [
+            _point(row, metric, row.gflop if cost == "flops" else milliseconds(rivals, row), unit)
+            for row in rivals.rows
+        ]
         name = f"rivals-{cost}"
         both = trade_off(
             points,
@@ -84,10 +98,9 @@ def rivals_figure(rivals: Rivals) -> dict[str, str]:
     return drawn
 
 
-def _point(row: RivalRow, metric: str, cost: str, unit: str) -> Point:
+def _point(row: RivalRow, metric: str, value: float, unit: str) -> Point:
     score = row.metrics[metric]
     span = (score.low, score.high)
-    value = row.gflop if cost == "flops" else row.milliseconds
     tip = [row.name, f"{number(score.value)} {metric}{spanned(span)}", f"{number(value)} {unit}"]
     tip.append(f"{row.passes} passes, {len(row.seeds)} seeds")
     if row.ratio is not None:

@@ -222,11 +222,11 @@ def _key(
 
 
 def _size(figure: Any, text: str) -> tuple[float, float]:
-    """Return the width and height of a text in typographic points."""
+    """Return the width and height of a text with the room around it, in typographic points."""
     drawn = figure.text(0, 0, text, fontsize=LETTERS)
     box = drawn.get_window_extent(figure.canvas.get_renderer())
     drawn.remove()
-    return box.width * 72 / figure.dpi, box.height * 72 / figure.dpi
+    return box.width * 72 / figure.dpi + LETTERS / 2, box.height * 72 / figure.dpi
 
 
 def _places(

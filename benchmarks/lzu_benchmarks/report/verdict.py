@@ -108,16 +108,19 @@ def cards(rows: Sequence[Row]) -> list[Card]:
 def captions(report: Report, rows: Sequence[Row]) -> list[str]:
     """Return what the columns of the tables mean, as far as they have figures."""
     found = []
+    compared = any(row.base is not None for row in rows)
     scored = next((row.bundle for row in rows if row.bundle.dataset), None)
     if scored is not None:
         note = f" ({scored.note})" if scored.note else ""
         found.append(f"Accuracy: points on {scored.frames} frames of {scored.dataset}{note}.")
-        found.append(_gain_caption(rows))
-    if any(row.latency is not None for row in rows):
+        if compared:
+            found.append(_gain_caption(rows))
+    if compared and any(row.latency is not None for row in rows):
         found.append(
             "Ratio: time over that of uniform, timed interleaved, median over rounds with the "
             "bootstrap's 95 % interval."
         )
+    if any(row.latency is not None for row in rows):
         found.append(
             "ms: a frame from camera bytes to predictions. Uniform's is a median; the others' and "
             "extra ms are uniform's times the ratio, so they agree with it."

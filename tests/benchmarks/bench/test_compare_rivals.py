@@ -18,7 +18,14 @@ from lzu_benchmarks.bench.options import parse
 from lzu_benchmarks.bench.rival_scores import BoxScores, FoundBoxes, FrameBoxes, LabelScores
 from lzu_benchmarks.demo.dataset import open_demo
 from lzu_benchmarks.report.page import contents_of, context_of, render
-from lzu_benchmarks.report.rivals import best, rival_notes, rivals_table, spread_text
+from lzu_benchmarks.report.rivals import (
+    best,
+    milliseconds,
+    rival_notes,
+    rivals_figure,
+    rivals_table,
+    spread_text,
+)
 from lzu_benchmarks.report.schema import RivalRow, Rivals, Spread
 from lzu_benchmarks.rivals.networks import DET, SEG, Budget, RivalTask, Weights, write_band
 from lzu_benchmarks.rivals.rivals import OURS, RIVALS, finder, merged
@@ -295,6 +302,19 @@ def test_the_table_fits_and_marks_the_front() -> None:
     assert "boxes are merged." in rival_notes(SAMPLE)
     assert rival_notes(SAMPLE)[-1] == "`train them` trains what is missing."
     assert spread_text(SAMPLE.rows[0].over["AP"], sign=True) == "-2.50 [-3.00, -2.00]"
+
+
+def test_times_agree_with_the_ratios() -> None:
+    """Medians of times that were taken apart may differ from the median of paired ratios."""
+    base = row("uniform", 36, 1.2).model_copy(
+        update={"milliseconds": 20.0, "ratio": Ratio(value=1.0, low=1.0, high=1.0, rounds=8)}
+    )
+    other = row("a crop", 39, 1.2)
+    rivals = SAMPLE.model_copy(update={"rows": (base, other)})
+    assert [milliseconds(rivals, each) for each in rivals.rows] == [20.0, 40.0]
+    assert "40.00 ms" in rivals_figure(rivals)["rivals-time-wide"]
+    alone = SAMPLE.model_copy(update={"rows": (other,)})
+    assert milliseconds(alone, other) == 50.0
 
 
 def test_the_page_and_markdown_show_the_rows(tmp_path: Path) -> None:

@@ -45,10 +45,20 @@ def test_a_difference_whose_interval_holds_0_is_no_headline(tmp_path: Path) -> N
     unknown = rows_of(scored(report, "adaptive", 37.0, None))
     (told,) = (each for each in sentences(unknown) if each.startswith("At 0.5x adaptive"))
     assert "0.30 more than uniform (no interval is known)" in told
-    bare = sample_report(variants=("uniform",))
+    two = sample_report(variants=("uniform", "fixed"))
+    without = scored(two, "fixed", 37.0, None)
+    few = without.model_copy(update={"bundles": without.bundles[2:]})
     assert any(
-        "No difference of accuracy has an interval" in c for c in captions(bare, rows_of(bare))
+        "No difference of accuracy has an interval" in c for c in captions(few, rows_of(few))
     )
+
+
+def test_one_model_alone_has_no_captions_on_differences() -> None:
+    alone = sample_report(variants=("uniform",))
+    told = " ".join(captions(alone, rows_of(alone)))
+    assert "ms: a frame" in told
+    assert "difference" not in told
+    assert "Ratio:" not in told
 
 
 def test_one_time_is_told_in_one_way(tmp_path: Path) -> None:
