@@ -101,6 +101,7 @@ SOURCES = {
     "invert_warp": Source("python -m lzu_benchmarks invert_warp --rounds 100", 20.0),
     "export-det": Source("python -m lzu_export export det --variant 'fixed uniform'", 200.0),
     "start": Source("python -m lzu_benchmarks start build/det/fixed-0.5x", 20.0),
+    "export_growth": Source("python -m lzu_benchmarks export_growth", 600.0),
     "engine_share": Source("python -m lzu_benchmarks engine_share build/det/fixed-0.5x", 60.0),
     "upsampling": Source("python -m lzu_benchmarks upsampling", 900.0),
     "training_speed": Source("python -m lzu_benchmarks training_speed", 60.0),
