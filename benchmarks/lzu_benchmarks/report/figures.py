@@ -138,8 +138,8 @@ def parity_lines(
                 f"limit {precision}", (1, limit), xycoords=("axes fraction", "data"),
                 ha="right", va="bottom", fontsize=9, color=LIMIT,
             )  # fmt: skip
-        # On a phone more than 24 names would run into each other in letters of this size.
-        letters = 9 if not narrow or len(probes) <= 24 else 9 * 24 / len(probes)
+        # On a phone more than 18 names would run into each other in letters of the usual size.
+        letters = min(9.0, 165 / len(probes)) if narrow else 9.0
         names = list(map(plain, probes))
         panel.set_xticks(range(len(probes)), names, rotation=90, fontsize=letters)
         panel.set_xlim(-0.6, len(probes) - 0.4)

@@ -134,6 +134,14 @@ def test_it_can_be_printed(browser: Any, report: Path) -> None:
     page = browser.new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(report.as_uri())
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 688, "height": 1000})  # between the margins of A4
+    wide = page.evaluate(
+        "[...document.querySelectorAll('table')].filter("
+        "each => each.getBoundingClientRect().right > innerWidth + 1)"
+        ".map(each => each.parentElement.getAttribute('aria-label'))"
+    )
+    assert wide == []
     content = page.pdf(format="A4")
     page.close()
     assert content.startswith(b"%PDF")
