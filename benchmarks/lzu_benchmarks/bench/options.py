@@ -16,7 +16,9 @@ from lzu_export.cli.options import Json
 from lzu_export.support.interleave import Plan
 
 PROGRAM = "lzu-export bench"
-DEFAULT = Plan()
+DEFAULT = Plan(seconds=2.0)
+"""Plan without options. 64 queries of a small model are eight turns in less than a second: too few,
+since intervals of three such runs did not all overlap."""
 _export_option = partial(typer.Option, rich_help_panel="Export")
 _accuracy_option = partial(typer.Option, rich_help_panel="Accuracy")
 _latency_option = partial(typer.Option, rich_help_panel="Latency")
