@@ -12,7 +12,7 @@ from lzu_export.support.interleave import Plan
 def test_without_options_the_demonstration_is_exported() -> None:
     given = parse([])
     assert (given.recipe, given.bundles, given.out) == ("det", None, Path("build"))
-    assert given.plan == Plan()
+    assert given.plan == Plan(seconds=2.0)
     assert given.graphs == GRAPHS["both"]
     assert (given.settings, given.ablation_frames, given.as_json) == (None, 64, False)
 
