@@ -81,7 +81,8 @@ def accuracy_advice(
     with report.steps(f"trying layers in higher precision on {few.name}", len(few)) as advance:
         metrics = evaluate(predictors, few, advance, agreements=agreements)
     precision, found = trials.precision, agreements.result()
-    scores, matched = recipe.score_limit(precision), recipe.matched_limit(precision)
+    # Those that refused the export: of sequences an adaptive model may find less.
+    scores, matched = accuracy.score_limits[precision], accuracy.matched_limits.get(precision)
 
     def passes(i: int) -> bool:
         names = [f"{i} {j}" for j in range(len(rows))]
