@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lzu_export.errors import LzuError
-from lzu_export.support.terminal import Terminal, print_json, say
+from lzu_export.support.console import Terminal
+from lzu_export.support.terminal import print_json, say
 
 
 def study_parser(file: str, doc: str | None) -> argparse.ArgumentParser:

@@ -1,7 +1,6 @@
 """Print to the terminal.
 
-Rich, which `Terminal` and `show` need, is imported when they are first used: completion and
-`--version` do without.
+Rich, which `show` needs, is imported when it is first used: completion and `--version` do without.
 """
 
 import json
@@ -9,15 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lzu_export.support.escaping import visible
-from lzu_export.support.lazy import lazily
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-    from lzu_export.support.console import Terminal
-
-__all__ = ["Terminal", "note", "print_json", "say", "show"]
-__getattr__ = lazily(__name__, {"Terminal": "lzu_export.support.console"})
 
 
 def say(*lines: str) -> None:

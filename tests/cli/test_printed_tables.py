@@ -25,8 +25,8 @@ from lzu_export.manifest.schema import (
     Stream,
     read_manifest,
 )
+from lzu_export.support.console import Terminal
 from lzu_export.support.ratio import Ratio
-from lzu_export.support.terminal import Terminal
 from lzu_export.verification.checks import Check
 
 

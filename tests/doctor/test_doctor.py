@@ -21,7 +21,7 @@ from lzu_export.doctor import (
     tools,
 )
 from lzu_export.errors import LzuError
-from lzu_export.support.terminal import Terminal
+from lzu_export.support.console import Terminal
 from lzu_export.targets.openvino import OpenVino
 
 NAMES = {
@@ -68,7 +68,7 @@ def test_a_machine_that_has_nothing(bare: Path) -> None:
     found = examine(bare / "plugins", Machine(bare, "x86_64"))
     assert {each.name for each in found.findings} == NAMES
     there = [each.name for each in found.findings if each.found]
-    assert there == ["packages"], "those that are installed are of the right releases"
+    assert there == ["packages"], "the installed ones are in their ranges"
     no_command = {"jetpack", "packages"}
     assert all(each.install for each in found.findings if each.name not in no_command)
     assert not (bare / "plugins").exists(), "it only looks"

@@ -27,9 +27,9 @@ from lzu_export.graph.read import load_graph
 from lzu_export.manifest.schema import FILE, Manifest, read_manifest
 from lzu_export.quantization.calibration import check_cache, read_cache, write_cache
 from lzu_export.runtime.predictor import CameraFrame
+from lzu_export.support.console import Terminal
 from lzu_export.support.files import check_graph, read_npz
 from lzu_export.support.files.hashes import sha256
-from lzu_export.support.terminal import Terminal
 from lzu_export.verification.parity import verify_all
 from lzu_export.verification.regression import State, read_state, write_state
 from samples import sentence, write_sealed

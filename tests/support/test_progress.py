@@ -4,8 +4,8 @@ import io
 import re
 from threading import Thread
 
+from lzu_export.support.console import Terminal
 from lzu_export.support.progress import Reporter
-from lzu_export.support.terminal import Terminal
 
 
 def test_a_spinner_ends_as_a_check_mark_with_its_seconds() -> None:

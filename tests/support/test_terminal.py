@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lzu_export.cli.exits import complain
+from lzu_export.support.console import Terminal
 from lzu_export.support.progress import Reporter
-from lzu_export.support.terminal import Terminal, print_json, say
+from lzu_export.support.terminal import print_json, say
 
 ODD = "m[bold]x[/x] [red]y :smile:\x1b[2J\u202e"
 SHOWN = "m[bold]x[/x] [red]y :smile:\\x1b[2J\\u202e"

@@ -9,7 +9,7 @@ from rich.console import Group
 
 from lzu_export.cli.tables.sweep import sweep_table
 from lzu_export.recipes.load import validate
-from lzu_export.support.terminal import Terminal
+from lzu_export.support.console import Terminal
 from lzu_export.sweep.charts import short
 from lzu_export.sweep.page import recipe_text
 from lzu_export.sweep.points import Points

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
+from lzu_export.support.console import Terminal
 from lzu_export.support.progress import Reporter
-from lzu_export.support.terminal import Terminal
 from lzu_export.sweep.watch import MANY, SHOWN, Watch
 
 

@@ -33,12 +33,13 @@ from lzu_export.cli import exits
 from lzu_export.errors import LzuError
 from lzu_export.manifest.schema import UNTRAINED_MARK
 from lzu_export.recipes import load_recipe
+from lzu_export.support.console import Terminal
 from lzu_export.support.device import check_device, using_device
 from lzu_export.support.escaping import visible
 from lzu_export.support.interpreter import run_module
 from lzu_export.support.progress import Reporter
 from lzu_export.support.tables import Column, grid, notes
-from lzu_export.support.terminal import Terminal, print_json, say, show
+from lzu_export.support.terminal import print_json, say, show
 from lzu_export.targets.registry import DEFAULT_TARGET, refuse_idle
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from lzu_benchmarks.harness.workers import workers
 from lzu_export.cli import exits
 from lzu_export.errors import LzuError
 from lzu_export.graph.lowering.deform_conv import KINDS, OP, Kind, lower_node
+from lzu_export.support.console import Terminal
 from lzu_export.support.hardware import identity
-from lzu_export.support.terminal import Terminal
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from lzu_export.targets.onnxruntime_timing import time_models
 from lzu_export.targets.tensorrt import rtx as tensorrt_rtx

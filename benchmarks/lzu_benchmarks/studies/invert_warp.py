@@ -19,8 +19,8 @@ from lzu_benchmarks.studies.deform_conv import peak_memory
 from lzu_export.cli import exits
 from lzu_export.models.trace import OPSET
 from lzu_export.ops.bodies import add_bodies
+from lzu_export.support.console import Terminal
 from lzu_export.support.hardware import identity
-from lzu_export.support.terminal import Terminal
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession
 from lzu_export.targets.onnxruntime_timing import time_models
 from lzu_export.warp.geometry import level_sizes

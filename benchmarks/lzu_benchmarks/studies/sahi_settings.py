@@ -22,8 +22,8 @@ from lzu_export.cli import exits
 from lzu_export.compiler.pipeline import export
 from lzu_export.evaluation.metrics.coco import Evaluation, bootstrap_ap_differences
 from lzu_export.recipes import load_recipe
+from lzu_export.support.console import Terminal
 from lzu_export.support.progress import Reporter
-from lzu_export.support.terminal import Terminal
 from lzu_export.targets.registry import DEFAULT_TARGET
 
 NEEDS = "extras runtime, export, bench, sahi, demo"

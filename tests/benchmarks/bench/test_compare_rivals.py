@@ -26,19 +26,19 @@ from lzu_benchmarks.report.rivals import (
     rivals_table,
     spread_text,
 )
-from lzu_benchmarks.report.schema import RivalRow, Rivals, Spread
+from lzu_benchmarks.report.schema import OURS, RivalRow, Rivals, Spread
 from lzu_benchmarks.rivals.networks import DET, SEG, Budget, RivalTask, Weights, write_band
-from lzu_benchmarks.rivals.rivals import OURS, RIVALS, finder, merged
+from lzu_benchmarks.rivals.rivals import RIVALS, finder, merged
 from lzu_benchmarks.scenes import LABELS
 from lzu_export.errors import LzuError
 from lzu_export.recipes import load_recipe
 from lzu_export.recipes.sections import Window
 from lzu_export.runtime.detector import Detections
 from lzu_export.runtime.segmenter import Segmentation
+from lzu_export.support.console import Terminal
 from lzu_export.support.interleave import Plan
 from lzu_export.support.progress import Reporter
 from lzu_export.support.ratio import Ratio
-from lzu_export.support.terminal import Terminal
 from report_samples import sample_report
 
 BAND = Window(x=0, y=100, width=640, height=170)

@@ -15,7 +15,7 @@ from lzu_benchmarks.report.page import render
 from lzu_benchmarks.report.rows import rows_of
 from lzu_benchmarks.report.schema import Report, Score
 from lzu_benchmarks.report.verdict import captions, cards, doubts_of, sentences
-from lzu_export.support.terminal import Terminal
+from lzu_export.support.console import Terminal
 from report_samples import percentiles, resampled, sample_report
 
 
