@@ -36,7 +36,7 @@ def find_ranges() -> Finding:
         if not any(each.contains(release, prereleases=True) for each in ranges):
             wrong[name] = (release, ranges[0])
     if not wrong:
-        return Finding("packages", True, f"all {compared} are of the releases that are asked for")
+        return Finding("packages", True, f"all {compared} are in the ranges of pyproject.toml")
     told = ", ".join(
         f"{name} {release} (asked for: {each})" for name, (release, each) in wrong.items()
     )

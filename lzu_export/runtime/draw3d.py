@@ -188,12 +188,13 @@ def draw_boxes_3d(
         _edges(picture, box[i], matrix, colours[i], unit)
     if not named:
         return picture
-    present = [(classes[i].replace("_", " "), palette[i]) for i in sorted(set(label.tolist()))]
+    names = [each.replace("_", " ") for each in classes]
+    present = [(names[i], palette[i]) for i in sorted(set(label.tolist()))]
     taken = _legend(picture, present, unit)
     order = np.argsort(box[:, 2] if score is None else -score, kind="stable")
     areas = projection.image_boxes(box, matrix, (frame.shape[0], frame.shape[1]))
     for i in order[np.isfinite(areas[order, 0])].tolist():
-        text = classes[label[i]].replace("_", " ") + ("" if score is None else f" {score[i]:.2f}")
+        text = names[label[i]] + ("" if score is None else f" {score[i]:.2f}")
         name_box(picture, text, np.rint(areas[i]).astype(int).tolist(), taken, colours[i], unit)
     return picture
 

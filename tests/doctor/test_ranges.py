@@ -47,7 +47,7 @@ def test_ranges_of_any_extra_will_do_and_those_of_developers_do_not_count(
 ) -> None:
     finding = find_ranges()
     assert (finding.found, finding.install) == (True, "")
-    assert finding.detail == "all 2 are of the releases that are asked for"
+    assert finding.detail == "all 2 are in the ranges of pyproject.toml"
 
 
 def test_packages_of_other_releases_are_named_with_the_command(installed: dict[str, str]) -> None:

@@ -12,11 +12,8 @@ from onnx import TensorProto, helper
 from lzu_export.errors import LzuError
 from lzu_export.support import device
 from lzu_export.support.cuda_driver import Driver
-from lzu_export.support.interleave import Plan
 from lzu_export.support.session import TensorSpec
-from lzu_export.targets import onnxruntime_timing as module
 from lzu_export.targets.onnxruntime import OnnxRuntimeSession, version
-from lzu_export.targets.onnxruntime_timing import time_models
 from samples import graph_model
 
 
@@ -241,37 +238,6 @@ def test_memory_is_planned_for_later_runs_unless_there_are_few(
     for _ in range(2):
         np.testing.assert_array_equal(session.run({"x": x})["y"], -x)
     assert opened == [reuse]
-
-
-def test_timing_tells_a_heavy_model_from_a_light_one(model: onnx.ModelProto) -> None:
-    size = (400, 400)
-    nodes = [
-        helper.make_node("MatMul", ["x", "x"], ["a"]),
-        helper.make_node("MatMul", ["a", "a"], ["y"]),
-    ]
-    heavy = graph_model(nodes, {"x": size}, {"y": size})
-    light, slow = time_models([m.SerializeToString() for m in (model, heavy)], rounds=3)
-    assert 0 < light < slow
-
-
-def test_a_hopelessly_slow_model_is_compared_in_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those within a factor of three take many, so that the choice between them is certain."""
-    seconds = {"fast": 1.0, "close": 2.9, "hopeless": 3.0}
-    ran = []
-
-    def rounds(subjects: dict[str, str], plan: Plan) -> dict[str, list[float]]:
-        ran.append((list(subjects), plan.queries // plan.block))
-        return {name: [seconds[name]] * (plan.queries // plan.block) for name in subjects}
-
-    monkeypatch.setattr(module, "_subjects", lambda models: {name: name for name in models})
-    monkeypatch.setattr(module, "_seconds_of", seconds.__getitem__)
-    monkeypatch.setattr(module, "_rounds", rounds)
-    found = module.compare_models(list(seconds))
-    assert ran == [(["fast", "close", "hopeless"], 3), (["fast", "close"], 9)]
-    assert found == [[1.0] * 12, [2.9] * 12, [3.0] * 3]
-    ran.clear()
-    assert module.compare_models(["fast", "hopeless"]) == [[1.0] * 3, [3.0] * 3]
-    assert len(ran) == 1
 
 
 def test_the_version_is_the_package_s() -> None:

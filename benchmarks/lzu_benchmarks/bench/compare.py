@@ -215,8 +215,8 @@ def _scores(
         )
         for name, metrics in found.items()
     }
-    same = stored is not None and (stored.dataset, stored.frames) == (opened.name, len(opened))
-    if stored is not None and same and like is None:
+    frames_of = (opened.name, len(opened))
+    if stored is not None and like is None and (stored.dataset, stored.frames) == frames_of:
         scores["pytorch"] = Score(metrics=stored.pytorch, how="")
     about = {
         "dataset": opened.name, "frames": len(opened), "metric": opened.metric, "note": opened.note,

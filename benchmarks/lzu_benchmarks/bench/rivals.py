@@ -19,7 +19,7 @@ from lzu_benchmarks.bench.compare import flops_of
 from lzu_benchmarks.bench.contender import PACKAGE, Contender, Store
 from lzu_benchmarks.bench.rival_scores import SCORES, Key
 from lzu_benchmarks.demo.dataset import DemoDataset, open_demo
-from lzu_benchmarks.report.schema import RivalRow, Rivals, Spread
+from lzu_benchmarks.report.schema import BASE, OURS, RivalRow, Rivals, Spread
 from lzu_benchmarks.rivals.networks import (
     Budget,
     RivalTask,
@@ -30,7 +30,7 @@ from lzu_benchmarks.rivals.networks import (
     overrides,
     weights_in,
 )
-from lzu_benchmarks.rivals.rivals import BASE, OURS, RIVALS, Rival, finder
+from lzu_benchmarks.rivals.rivals import RIVALS, Rival, finder
 from lzu_export.errors import LzuError
 from lzu_export.evaluation.metrics.bootstrap import Interval
 from lzu_export.evaluation.resume import key_of

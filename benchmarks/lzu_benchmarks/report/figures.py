@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lzu_benchmarks.report.trade_off import WIDTHS
 from lzu_export.support.look.colours import STAGES
 from lzu_export.support.look.svg import (
     FAINT,
@@ -22,7 +23,7 @@ from lzu_export.support.look.svg import (
 from lzu_export.support.plots import plotting
 
 LINES = {"fp32": "-", "fp16": "--", "bf16": "-.", "int8": ":"}
-NARROW = 3.9
+NARROW = WIDTHS["narrow"][0]
 """Width in inches of a figure on a phone."""
 ROW = 0.36
 """Height in inches of a bar with the gap below it."""

@@ -122,12 +122,15 @@ def _round(
     found: list[Place | None] = [None] * len(labels)
     for i in order:
         label = labels[i]
-        tries = ((label.size, _beside), (label.number, _beside), (label.number, _anywhere))
-        for j, (size, spots) in enumerate(tries):
-            chosen = _nearest(label.at, spots(label.at, size, area), area, taken, crossed)
+        for spots, numbered in (
+            (_beside(label.at, label.size), False),
+            (_beside(label.at, label.number), True),
+            (_anywhere(area, label.number), True),
+        ):
+            chosen = _nearest(label.at, spots, area, taken, crossed)
             if chosen is not None:
                 box, led = chosen
-                found[i] = Place(box, j > 0, led)
+                found[i] = Place(box, numbered, led)
                 taken.append(box)
                 if led:
                     crossed.append((label.at, box.centre))
@@ -140,9 +143,8 @@ def _around(centre: tuple[float, float], width: float, height: float) -> Box:
     return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
-def _beside(at: tuple[float, float], size: tuple[float, float], area: Box) -> Iterator[Box]:
+def _beside(at: tuple[float, float], size: tuple[float, float]) -> Iterator[Box]:
     """Give the places around a point, the preferred ones first."""
-    del area
     turns = sorted(range(DIRECTIONS), key=lambda turn: (turn % 4 != 0, turn % 2 != 0))
     for gap in GAPS:
         for turn in turns:
@@ -153,9 +155,8 @@ def _beside(at: tuple[float, float], size: tuple[float, float], area: Box) -> It
             yield _around((at[0] + right + across, at[1] + up + along), *size)
 
 
-def _anywhere(at: tuple[float, float], size: tuple[float, float], area: Box) -> Iterator[Box]:
+def _anywhere(area: Box, size: tuple[float, float]) -> Iterator[Box]:
     """Give places all over the area."""
-    del at
     columns = max(0, int((area.right - area.left) / size[0]))
     rows = max(0, int((area.high - area.low) / size[1]))
     for i in range(columns):

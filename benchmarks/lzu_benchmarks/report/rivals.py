@@ -4,13 +4,10 @@ from rich.console import Group
 from rich.text import Text
 
 from lzu_benchmarks.report.rows import NOTHING, number, ratio_text, spanned
-from lzu_benchmarks.report.schema import RivalRow, Rivals, Spread
+from lzu_benchmarks.report.schema import BASE, RivalRow, Rivals, Spread
 from lzu_benchmarks.report.trade_off import Point, trade_off
 from lzu_export.support.pareto import front
 from lzu_export.support.tables import Column, grid, notes
-
-BASE = "uniform"
-"""Name of the row that times are divided by."""
 
 
 def headings(rivals: Rivals) -> list[str]:

@@ -20,6 +20,8 @@ from lzu_export.support.ratio import Ratio
 from lzu_export.support.section import Section
 
 FORMAT = 1
+BASE, OURS = "uniform", "LZU, fixed"
+"""Rivals that times, and that accuracies, are compared with."""
 ORDER = ("uniform", "fixed", "adaptive", "fovea", "external")
 """Order of the variants in tables and lists."""
 

@@ -113,9 +113,8 @@ class Boxes:
 
     def finds(self, each: Small, prediction: Detections) -> bool:
         """Return whether a detection of its class overlaps the object."""
-        able = (prediction.labels == each.label) & (prediction.scores >= LOWEST)
-        boxes = np.asarray(prediction.boxes[able], np.float64)
-        return bool(able.any() and overlaps(each.box[None], boxes).max() >= OVERLAP)
+        boxes = _boxes_like(each, prediction)
+        return bool(len(boxes) and overlaps(each.box[None], boxes).max() >= OVERLAP)
 
     def draw(
         self, each: Small, sample: Sample, prediction: Detections | None, window: Window
@@ -168,18 +167,14 @@ class Solids:
 
     def finds(self, each: Small, prediction: Detections3d) -> bool:
         """Return whether a detection of its class is near the object on the ground."""
-        able = (prediction.labels == each.label) & (prediction.scores >= LOWEST)
-        gaps = np.asarray(prediction.boxes[able], np.float64)[:, [0, 2]] - each.truth[[0, 2]]
-        return bool(able.any() and np.hypot(*gaps.T).min() <= NEAR)
+        gaps = _boxes_like(each, prediction)[:, [0, 2]] - each.truth[[0, 2]]
+        return bool(len(gaps) and np.hypot(*gaps.T).min() <= NEAR)
 
     def draw(
         self, each: Small, sample: Sample, prediction: Detections3d | None, window: Window
     ) -> Frame:
         """Draw the boxes of the object's class by the camera that would see the window alone."""
-        boxes = each.truth[None]
-        if prediction is not None:
-            mine = (prediction.labels == each.label) & (prediction.scores >= LOWEST)
-            boxes = np.asarray(prediction.boxes[mine], np.float64)
+        boxes = each.truth[None] if prediction is None else _boxes_like(each, prediction)
         matrix = np.vstack([window.matrix, [0, 0, 1]]) @ _matrix(sample)
         picture = window.cut(sample.camera_frame.frame)
         labels = [each.label] * len(boxes)
@@ -255,13 +250,21 @@ def kind_of(samples: Sequence[Sample], classes: tuple[str, ...], side: float) ->
         classes: names of the classes.
         side: side in pixels of the square that small boxes are smaller than.
     """
-    if samples and all(isinstance(each.truth, BoxTruth) for each in samples):
+    if not samples:
+        return None
+    if all(isinstance(each.truth, BoxTruth) for each in samples):
         return Boxes(classes, side)
-    if samples and all(_is_seen(each) for each in samples):
+    if all(_is_seen(each) for each in samples):
         return Solids(classes)
-    if samples and all(_is_label_map(each) for each in samples):
+    if all(_is_label_map(each) for each in samples):
         return Regions(classes)
     return None
+
+
+def _boxes_like(each: Small, prediction: Detections | Detections3d) -> NDArray[np.float64]:
+    """Return the boxes of the object's class whose scores are high enough to be shown."""
+    able = (prediction.labels == each.label) & (prediction.scores >= LOWEST)
+    return np.asarray(prediction.boxes[able], np.float64)
 
 
 def _matrix(sample: Sample) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lzu_benchmarks.report.schema import BASE, OURS
 from lzu_benchmarks.rivals.networks import DET, SEG, Network, RivalTask
 from lzu_benchmarks.rivals.slicing import SETTINGS, sliced
 from lzu_export.inputs.frame import Frame
@@ -50,8 +51,6 @@ def _rivals(task: RivalTask, rows: Mapping[str, Sequence[str]]) -> tuple[Rival, 
     )
 
 
-BASE, OURS = "uniform", "LZU, fixed"
-"""Rows that times, and that accuracies, are compared with."""
 RIVALS: Mapping[str, tuple[Rival, ...]] = {
     "det": _rivals(
         DET,

@@ -72,12 +72,11 @@ def verdicts(outcomes: "Sequence[Outcome]") -> list[str]:
             continue
         key, ratio = next(iter(comparison.ratios.items()))
         said = [f"{ratio.value:.2f} times the time {_interval(ratio)}"]
-        mine, theirs = manifest.accuracy, by_name[comparison.base].accuracy
+        base = by_name[comparison.base]
+        mine, theirs = manifest.accuracy, base.accuracy
         if mine and theirs and key in mine.engines and key in theirs.engines:
             subject = (mine.dataset, mine.frames, mine.metric, _is_chosen_whole(manifest))
-            base = by_name[comparison.base]
-            other = (theirs.dataset, theirs.frames, theirs.metric, _is_chosen_whole(base))
-            if subject == other:
+            if subject == (theirs.dataset, theirs.frames, theirs.metric, _is_chosen_whole(base)):
                 gain = mine.engines[key][mine.metric] - theirs.engines[key][mine.metric]
                 resampled = (each.resampled.get(key) for each in (mine, theirs))
                 said.insert(0, told_difference(gain, mine.metric, *resampled))
